@@ -1,0 +1,246 @@
+"""Cases: what is done and what must be seen, made from data and expanded over sizes and other parameters."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from forkecho.conformance import fixture, requirement
+from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.requirement import Applies, Requirement
+from forkecho.conformance.step import (
+    BLOCKING_MAX,
+    Bind,
+    Exchange,
+    Expect,
+    Freeze,
+    Launch,
+    Open,
+    See,
+    Send,
+    Signal,
+    Step,
+    Stuff,
+    Thaw,
+    parse_all,
+)
+
+__all__ = ["Case", "expand", "matching", "templates"]
+
+#: Sizes of buffers that servers are known to have, in bytes; `B` runs over them.
+BUFFERS = (1, 1024, 4096, 8192, 65536)
+
+Value = int | float | str
+
+
+class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """A table of a case file, before expansion."""
+
+    requirement: str
+    title: str
+    steps: list[dict[str, Any]]
+    size: list[int | str] = []
+    each: dict[str, list[Value]] = {}
+    applies: Applies = Applies()
+    own: bool = False  # a target of its own, which it may end
+    beyond_limit: bool = False  # it opens more connections, or sends more, than the target declares on purpose
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to try: its id is the path of its table and its expansion (`buffer/one-over@4097`)."""
+
+    id: str
+    title: str
+    requirement: Requirement
+    steps: tuple[Step, ...]
+    applies: Applies = Applies()
+    own: bool = False
+    beyond_limit: bool = False
+
+    @property
+    def longest(self) -> int:
+        """The longest message it sends on one connection before it reads, in bytes."""
+        return max((payload.length for payload in self._payloads()), default=0)
+
+    @property
+    def held(self) -> int:
+        """How many connections it opens at the most."""
+        opened = [step.count or (1 if isinstance(step.open, str) else len(step.open)) for step in self._opens()]
+        return max(sum(opened), 1)
+
+    @property
+    def observes(self) -> bool:
+        """It looks at processes, so that those alive before a connection must be remembered."""
+        return any(
+            isinstance(step, (See, Freeze, Thaw, Signal))
+            or (isinstance(step, Expect) and step.expect in ("accepted", "queued", "unread"))
+            for step in self.steps
+        )
+
+    @property
+    def controls(self) -> bool:
+        """It launches, signals or ends the target, or needs a launch of its own."""
+        return self.own or any(
+            isinstance(step, (Launch, Bind, Signal))
+            or (isinstance(step, (Freeze, Thaw)) and {"owner", "baseline"} & set(names(getattr(step, verb(step)))))
+            for step in self.steps
+        )
+
+    def unfit(self, manifest: Manifest) -> str:
+        """Why a target with this manifest is not to be tried, or an empty text."""
+        if reason := self.requirement.applies.unmet(manifest) or self.applies.unmet(manifest):
+            return reason
+        if self.beyond_limit:
+            return ""
+        if manifest.one_shot and self.longest > manifest.message_max:
+            return f"a one-shot target takes {manifest.message_max} bytes as one request, this is {self.longest}"
+        if 0 < manifest.max_connections < self.held:
+            return f"the target declares max-connections = {manifest.max_connections}, this needs {self.held}"
+        return ""
+
+    def _payloads(self) -> Iterable[Any]:
+        for step in self.steps:
+            if isinstance(step, Send):
+                yield step.send
+            elif isinstance(step, Exchange):
+                yield step.exchange
+
+    def _opens(self) -> Iterable[Open]:
+        return (step for step in self.steps if isinstance(step, Open))
+
+
+def verb(step: Step) -> str:
+    """The name of a step's verb as a field (`half_close`)."""
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", type(step).__name__).lower()
+
+
+def names(value: str | list[str] | bool, default: str | list[str] = "a") -> list[str]:
+    """The names that a step is about; `true` stands for the step's `on`."""
+    if isinstance(value, bool):
+        value = default
+    return [value] if isinstance(value, str) else value
+
+
+def number(text: str, base: int, manifest: Manifest) -> int | None:
+    """What `B+1`, `2B`, `M-1`, `limit+1` come to, or None where it is no such sum.
+
+    `B` is `base`, `M` the target's message-max, `limit` what it is to serve at once; all in bytes or connections.
+    """
+    found = re.fullmatch(r"(\d*)(B|M|limit)([+-]\d+)?", text)
+    if not found:
+        return None
+    times, symbol, plus = found.groups()
+    unit = {"B": base, "M": manifest.message_max, "limit": manifest.demand}[symbol]
+    return int(times or 1) * unit + int(plus or 0)
+
+
+def values(given: list[Value], manifest: Manifest) -> list[Value]:
+    """A parameter's values with sums worked out, each once, in order; sizes below 1 are dropped."""
+    buffers = (*BUFFERS, manifest.message_max) if manifest.one_shot else BUFFERS
+    found: list[Value] = []
+    for value in given:
+        if isinstance(value, str) and number(value, 1, manifest) is not None:
+            bases = buffers if "B" in value else (0,)
+            sums = (number(value, base, manifest) for base in bases)
+            found += sorted({one for one in sums if one is not None and one > 0})
+        else:
+            found.append(value)
+    return list(dict.fromkeys(found))
+
+
+def fill(raw: Any, parameters: Mapping[str, Value], key: str = "") -> Any:
+    """`raw` with each text that names a parameter replaced by its value; `text` is left alone, it is data."""
+    if isinstance(raw, dict):
+        return {name: fill(value, parameters, name) for name, value in raw.items()}
+    if isinstance(raw, list):
+        return [fill(value, parameters, key) for value in raw]
+    if isinstance(raw, str) and key != "text":
+        return parameters.get(raw, raw)
+    return raw
+
+
+@cache
+def templates() -> dict[str, tuple[Template, str]]:
+    """Every table of every case file by the case's id without its expansion, with its place for complaints."""
+    found: dict[str, tuple[Template, str]] = {}
+    known = requirement.load()
+    for path, content in fixture.tables("cases"):
+        for name, table in content.items():
+            place = f"{path.name}, [{name}]"
+            template = fixture.convert(table, Template, place)
+            if template.requirement not in known:
+                raise fixture.BadFixture(f"{place}: there is no requirement {template.requirement!r}")
+            if not re.fullmatch(r"[a-z0-9-]+", name):
+                raise fixture.BadFixture(f"{place}: a name has small letters, digits and dashes only")
+            found[f"{path.stem}/{name}"] = (template, place)
+    return found
+
+
+def expand(manifest: Manifest) -> dict[str, Case]:
+    """All cases by id, as they are for a target with this manifest; each is parsed, whether it applies or not.
+
+    Raises:
+        BadFixture: a case is malformed; says the file, the table, the step and what would be right.
+    """
+    found: dict[str, Case] = {}
+    for stem, (template, place) in templates().items():
+        axes = {"size": values(list(template.size), manifest)} if template.size else {}
+        axes |= {name: values(given, manifest) for name, given in template.each.items()}
+        for combination in itertools.product(*axes.values()):
+            parameters = dict(zip(axes, combination, strict=True))
+            suffix = "-".join(str(value) for value in combination)
+            case = Case(
+                id=f"{stem}@{suffix}" if suffix else stem,
+                title=template.title,
+                requirement=requirement.load()[template.requirement],
+                steps=tuple(parse_all(fill(template.steps, parameters), place)),
+                applies=template.applies,
+                own=template.own,
+                beyond_limit=template.beyond_limit,
+            )
+            check(case, place)
+            found[case.id] = case
+    return found
+
+
+def check(case: Case, place: str) -> None:
+    """Refuse what can be parsed but not be meant."""
+    if not re.fullmatch(r"[A-Za-z0-9@/._+-]+", case.id):
+        raise fixture.BadFixture(f"{place}: the id {case.id!r} has characters that shells eat")
+    opened: set[str] = set()
+    blocking: set[str] = set()
+    for step in case.steps:
+        if isinstance(step, Open):
+            opened |= set(names(step.open))
+            blocking |= set(names(step.open)) if step.style == "blocking" else set()
+            opened |= {f"{step.open}{member}" for member in range(1, step.count + 1)}
+        elif isinstance(step, (Exchange, Send, Expect, See)):
+            mentioned = set(names(step.on))
+            if opened and (missing := sorted(mentioned - opened - {"a", "owner", "baseline", "all"})):
+                raise fixture.BadFixture(f"{place}: no step has opened {missing[0]!r}")
+            if isinstance(step, Exchange) and mentioned & blocking and step.exchange.length > BLOCKING_MAX:
+                raise fixture.BadFixture(f"{place}: a blocking client sends at most {BLOCKING_MAX} bytes at once")
+    if not any(isinstance(step, Exchange) or (isinstance(step, Expect) and step.expect == "echo") for step in case.steps):
+        raise fixture.BadFixture(f"{place}: nothing is ever echoed in it, so a server that does nothing would pass")
+
+
+def matching(cases: Iterable[Case], globs: Iterable[str]) -> list[Case]:
+    """The cases whose id fits one of the patterns; a pattern without its expansion fits all of them."""
+    wanted = list(globs)
+    return [
+        case
+        for case in cases
+        if any(fnmatchcase(case.id, glob) or fnmatchcase(case.id.partition("@")[0], glob) for glob in wanted)
+    ]
+
+
+def source_of(case_id: str) -> Path:
+    """The file that a case stands in."""
+    return fixture.folder("cases") / f"{case_id.partition('/')[0]}.toml"

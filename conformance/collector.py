@@ -1,0 +1,88 @@
+"""What a pytest session is to us: a source of results, and an exit code at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from forkecho.conformance.case import Case
+from forkecho.conformance.plan import Plan
+from forkecho.conformance.result import CaseLine, ExitCode, Verdict
+from forkecho.conformance.verdict import exit_code, settle
+
+__all__ = ["PROPERTY", "Collector", "line_for"]
+
+PROPERTY = "forkecho"  # the user property of a test report that carries a result
+
+
+def line_for(case: Case, verdict: Verdict, reason: str) -> CaseLine:
+    """A result for a case that gave none itself."""
+    return CaseLine(
+        id=case.id,
+        title=case.title,
+        requirement=case.requirement.id,
+        group=case.requirement.group,
+        level=case.requirement.level,
+        verdict=verdict,
+        reason=reason,
+        repeats={verdict.value: 1},
+    )
+
+
+class Collector:
+    """A pytest plugin that gathers one result for every selected case, whatever becomes of its test.
+
+    Args:
+        plan: of the run.
+        cases: those selected.
+        requirement_sizes: how many cases each requirement has in all.
+        told: called with each result as it comes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        cases: list[Case],
+        requirement_sizes: dict[str, int],
+        told: Callable[[CaseLine], object] = lambda line: None,
+    ) -> None:
+        self.plan = plan
+        self.cases = {case.id: case for case in cases}
+        self.interrupted = False
+        self._sizes = requirement_sizes
+        self._told = told
+        self._lines: dict[str, CaseLine] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a result from a report; a test that ended without one is the suite's own fault."""
+        said = dict(report.user_properties).get(PROPERTY)
+        case_id = report.nodeid.partition("[")[2].removesuffix("]")
+        if isinstance(said, dict) and report.when == "call":
+            self._take(msgspec.convert({"kind": "case", **said}, CaseLine))
+        elif report.failed and (case := self.cases.get(case_id)):
+            words = str(report.longrepr).strip().splitlines()[-1:] or ["no reason given"]
+            self._take(line_for(case, Verdict.BROKEN, f"the suite failed: {words[0][:300]}"))
+
+    def _take(self, line: CaseLine) -> None:
+        known = self._lines.get(line.id)
+        if known is None or known.verdict is not Verdict.BROKEN:
+            self._lines[line.id] = line
+        if known is None:
+            self._told(line)
+
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+        """Ctrl-C; `pytest.exit` comes this way too, and is not one."""
+        self.interrupted = self.interrupted or excinfo.errisinstance(KeyboardInterrupt)
+
+    def results(self, missing: str = "") -> list[CaseLine]:
+        """A line for every selected case; `missing` is why those without a result have none."""
+        why = missing or ("not tried: interrupted" if self.interrupted else "not tried: the run was stopped before")
+        lines = [self._lines.get(id_) or line_for(case, Verdict.BLOCKED, why) for id_, case in self.cases.items()]
+        return settle(lines, self.plan.target.manifest.known, self._sizes)
+
+    def exit_code(self) -> ExitCode:
+        """What the run's exit code is to be."""
+        return exit_code(self.results(), strict=self.plan.strict, interrupted=self.interrupted)

@@ -1,0 +1,69 @@
+"""Where the data lives, and how a TOML file becomes typed records or one clear complaint."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+__all__ = ["BadFixture", "convert", "folder", "read", "tables"]
+
+Record = TypeVar("Record")
+
+
+class BadFixture(ValueError):
+    """A data file says something that cannot be meant; the text names the place and what would be right."""
+
+
+def folder(name: str) -> Path:
+    """The folder of `cases`, `targets`, `requirements`, `mutants` or `nulls` as installed.
+
+    Processes are started from these files, so they are needed as real paths: an installation that stays zipped
+    is refused.
+    """
+    place = files("forkecho.fixtures") / name
+    if not isinstance(place, Path):
+        raise BadFixture("forkecho runs programs from its own files: install it unzipped")
+    return place
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of one TOML file.
+
+    Raises:
+        BadFixture: it cannot be read or is not TOML; says the file and the line.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise BadFixture(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadFixture(f"{path}: not TOML: {error}") from None
+
+
+def convert(raw: object, kind: type[Record], place: str) -> Record:
+    """`raw` as a `kind`, or a complaint that begins with `place`.
+
+    Raises:
+        BadFixture: a field is unknown, missing or of the wrong type; names the fields that exist.
+    """
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        hint = ""
+        if "unknown field" in message and " - at" not in message:
+            known = (field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+            hint = f" (there are {', '.join(sorted(known))})"
+        raise BadFixture(f"{place}: {message}{hint}") from None
+
+
+def tables(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every TOML file of a folder with its content, in the order of their names."""
+    for path in sorted(folder(name).glob("*.toml")):
+        yield path, read(path)

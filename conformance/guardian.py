@@ -1,0 +1,296 @@
+"""Guardians: each starts one target, is the parent of all its orphans, and ends them all when the suite has gone.
+
+Run as a program of its own (`python -I -S guardian.py`), with the standard library alone, so that it outlives a suite that is
+killed. Standard input is a UNIX socket; for every socket that comes through it as ancillary data a guardian is forked, which
+takes a millisecond where a new interpreter takes fifty. A guardian reads one JSON object a line from its socket and answers
+each with one; the end of its input means that the suite has ended, in whatever way.
+
+    {"op": "who"}                 -> {"pid"}: the guardian's own
+    {"op": "launch", "argv", "env", "cwd", "folder", "ignore"} -> {"pid"} or {"error"}
+    {"op": "status", "pid"}       -> {"status"}: what waitpid said of that orphan or child, null while it runs
+    {"op": "sync"}                -> {}: what the target has printed so far is in its files
+    {"op": "frozen", "pids"}      -> {}: what to thaw, should the suite be killed now; pairs of PID and start
+    {"op": "end"}                 -> {"left"}: everything below is killed; the PIDs that could not be
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+OUTPUT_MAX = 1 << 20  # bytes of a target's output that are kept, of each stream; the rest is read and dropped
+PROCESSES_MAX = 8192  # of one target, where the kernel lets us say so: a fork bomb must not take the machine
+END_WITHIN = 10.0  # seconds to kill everything below
+PIDS_CGROUPS = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
+
+
+class Guardian:
+    """One target, everything below it, and the suite's end of the line."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.statuses = {}
+        self.streams = {}  # descriptor to read from -> [file to write to, bytes that may still be written]
+        self.frozen = []
+        self.folder = None
+        self.target = None
+        self.cgroup = None
+
+    def launch(self, argv, env, cwd, folder, ignore):
+        """Start the target in a session of its own, with default dispositions, its output bounded."""
+        self.folder = folder
+        self.enter_cgroup()
+        outputs = []
+        for name in ("stdout", "stderr"):
+            reading, writing = os.pipe()
+            os.set_blocking(reading, False)
+            file = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self.streams[reading] = [file, OUTPUT_MAX]
+            outputs.append(writing)
+        failed, failure = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self.become_target(argv, env, cwd, ignore, outputs, failure)
+        for descriptor in (*outputs, failure):
+            os.close(descriptor)
+        with open(failed, "rb") as reason:
+            error = reason.read()
+        if error:
+            return {"error": error.decode(errors="replace")}
+        self.target = pid
+        return {"pid": pid}
+
+    def become_target(self, argv, env, cwd, ignore, outputs, failure):
+        """In the child: the target's surroundings, then the target. Never returns."""
+        try:
+            os.setsid()
+            if self.cgroup:
+                with open(os.path.join(self.cgroup, "cgroup.procs"), "w") as file:
+                    file.write(str(os.getpid()))
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for number in range(1, signal.NSIG):
+                with contextlib.suppress(OSError, ValueError):
+                    signal.signal(number, signal.SIG_IGN if number in ignore else signal.SIG_DFL)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.dup2(outputs[0], 1)
+            os.dup2(outputs[1], 2)
+            if cwd:
+                os.chdir(cwd)
+            os.execvpe(argv[0], argv, env)
+        except BaseException as error:
+            os.write(failure, str(getattr(error, "strerror", None) or error).encode(errors="replace"))
+        finally:
+            os._exit(127)
+
+    def enter_cgroup(self):
+        """A pids cgroup for the target where that is permitted, so that it cannot fork without end."""
+        for root in PIDS_CGROUPS:
+            group = os.path.join(root, "forkecho-%d" % os.getpid())
+            try:
+                os.mkdir(group)
+            except OSError:
+                continue
+            try:
+                with open(os.path.join(group, "pids.max"), "w") as file:
+                    file.write(str(PROCESSES_MAX))
+            except OSError:
+                os.rmdir(group)
+                continue
+            self.cgroup = group
+            return
+
+    def reap(self):
+        """Take every child that has ended, ours or inherited; remember how it ended. False when none is left at all."""
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return True
+                self.statuses[pid] = status
+                if len(self.statuses) > 10000:  # orphans of a long run; only the latest are ever asked for
+                    del self.statuses[next(iter(self.statuses))]
+        except ChildProcessError:
+            return False
+
+    def drain(self):
+        """Copy what the target has printed into its files, up to the bound."""
+        for reading in list(self.streams):
+            with contextlib.suppress(BlockingIOError):
+                # Bounded a round, so that a flood does not keep the guardian from its commands.
+                for _ in range(16):
+                    chunk = os.read(reading, 65536)
+                    if not chunk:
+                        os.close(reading)
+                        os.close(self.streams.pop(reading)[0])
+                        break
+                    file, room = self.streams[reading]
+                    with contextlib.suppress(OSError):
+                        os.write(file, chunk[:room])
+                    self.streams[reading][1] = max(0, room - len(chunk))
+
+    def below(self):
+        """Every process that descends from this one or is in its cgroup, and has not ended: from PID to start."""
+        parents, starts = {}, {}
+        for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+            fields = stat(name) if name.isdigit() else None
+            if fields and fields[0] not in (b"Z", b"X"):
+                parents[int(name)], starts[int(name)] = int(fields[1]), int(fields[19])
+        found = set()
+        grown = True
+        while grown:
+            new = {pid for pid, parent in parents.items() if parent == os.getpid() or parent in found} - found
+            grown = bool(new)
+            found |= new
+        if self.cgroup:
+            with contextlib.suppress(OSError), open(os.path.join(self.cgroup, "cgroup.procs")) as file:
+                found |= {int(line) for line in file} & set(parents)
+        return {pid: starts[pid] for pid in found}
+
+    def end(self):
+        """Kill everything below until nothing is left.
+
+        A subreaper has a child for as long as it has a descendant, so that waitpid's word is proof; a scan is not.
+        """
+        deadline = time.monotonic() + END_WITHIN
+        pause = 0.0005
+        while self.reap() and time.monotonic() < deadline:
+            left = self.below()
+            # Stopped first, or processes that fork faster than we kill would never be caught up with.
+            for number in (signal.SIGSTOP, signal.SIGKILL) if len(left) > 1 else (signal.SIGKILL,):
+                for pid, start in left.items():
+                    kill(pid, start, number)
+            if not left and self.target:
+                with contextlib.suppress(OSError):  # where there is no /proc: its session is all that can be named
+                    os.killpg(self.target, signal.SIGKILL)
+            time.sleep(pause)  # the step of a poll
+            pause = min(pause * 2, 0.02)
+        self.drain()
+        return sorted(self.below())
+
+    def clear_away(self):
+        """Thaw what was frozen, and leave no file behind."""
+        for pid, start in self.frozen:
+            kill(pid, start, signal.SIGCONT)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.cgroup:
+            deadline = time.monotonic() + 2
+            while time.monotonic() < deadline:
+                try:
+                    os.rmdir(self.cgroup)
+                except OSError as error:
+                    if error.errno != errno.EBUSY:
+                        return
+                    time.sleep(0.002)  # the step of a poll: the kernel lets go of a killed process a moment later
+                else:
+                    return
+
+    def answer(self, message):
+        """Do what one message asks for."""
+        operation = message.pop("op")
+        if operation == "who":
+            return {"pid": os.getpid()}
+        if operation == "launch":
+            return self.launch(**message)
+        if operation == "status":
+            self.reap()
+            return {"status": self.statuses.get(message["pid"])}
+        if operation == "sync":
+            self.drain()
+            return {}
+        if operation == "frozen":
+            self.frozen = message["pids"]
+            return {}
+        return {"left": self.end()}
+
+    def run(self):
+        """Serve the suite until its end of the line closes, then end everything."""
+        # With wake-ups written here, the end of a child ends the wait below at once.
+        waking, wake = os.pipe()
+        for descriptor in (waking, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        pending = b""
+        try:
+            while True:
+                ready, _, _ = select.select([self.channel, waking, *self.streams], [], [])
+                if waking in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(waking, 4096)
+                self.reap()
+                if set(ready) & set(self.streams):
+                    self.drain()
+                if self.channel in ready:
+                    chunk = self.channel.recv(65536)
+                    if not chunk:
+                        return
+                    pending += chunk
+                    *lines, pending = pending.split(b"\n")
+                    for line in lines:
+                        self.channel.sendall(json.dumps(self.answer(json.loads(line))).encode() + b"\n")
+        except ConnectionError:
+            pass  # the suite was killed
+        finally:
+            self.end()
+            self.clear_away()
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat from the state on (proc(5)), None when the process has gone."""
+    try:
+        with open("/proc/%s/stat" % pid, "rb") as file:
+            return file.read().rpartition(b") ")[2].split()
+    except OSError:
+        return None
+
+
+def kill(pid, start, number):
+    """Signal the process that has this PID and started then, never its successor; pidfd_open(2)."""
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        fields = stat(pid)
+        if fields and int(fields[19]) == start:
+            signal.pidfd_send_signal(process, number)
+    except OSError:
+        pass  # it has gone meanwhile
+    finally:
+        os.close(process)
+
+
+def nursery(requests):
+    """Fork a guardian for every socket that arrives, until the suite's end closes."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guardians need no reaping: nobody asks how they ended
+    while True:
+        _, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
+        if not descriptors:
+            return
+        if os.fork() == 0:
+            requests.close()
+            os.setsid()
+            if sys.platform == "linux":
+                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            try:
+                Guardian(socket.socket(fileno=descriptors[0])).run()
+            finally:
+                os._exit(0)
+        os.close(descriptors[0])
+
+
+if __name__ == "__main__":
+    # Ctrl-C at the terminal is the suite's business; it closes our input when it has cleared up.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    nursery(socket.socket(fileno=0))

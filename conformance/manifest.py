@@ -1,0 +1,130 @@
+"""What a target says of itself: the keys of a manifest, and the form of its replies."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+__all__ = ["DEFAULT_DEMAND", "Claim", "Manifest", "Needs", "Reply"]
+
+DEFAULT_DEMAND = 64  # connections at once that are demanded of a server that declares no limit (CONC-02)
+
+Family = Literal["ipv4", "ipv6", "dual", "unix"]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What the prefix of a reply says: the PIDs it names, and the very bytes it is made of."""
+
+    octets: bytes
+    pid: int | None = None
+    ppid: int | None = None
+
+
+class Reply:
+    """The form of a reply, such as `{pid}:{ppid}:{data}`, as a parser of its prefix.
+
+    Raises:
+        ValueError: the form is not one that can be split again; says which rule it breaks.
+    """
+
+    #: Lenient on purpose: how the numbers are written is judged by ECHO-11 alone.
+    NUMBER = rb"[0-9]{1,20}"
+
+    def __init__(self, form: str) -> None:
+        self.form = form
+        names = re.findall(r"\{(\w*)\}", form)
+        if not form.endswith("{data}") or names.count("data") != 1:
+            raise ValueError(f"reply {form!r}: {{data}} must stand at the end, once")
+        if unknown := sorted(set(names) - {"pid", "ppid", "data"}):
+            raise ValueError(f"reply {form!r}: {{{unknown[0]}}} is unknown (there are {{pid}}, {{ppid}}, {{data}})")
+        if names.count("pid") > 1 or names.count("ppid") > 1:
+            raise ValueError(f"reply {form!r}: {{pid}} and {{ppid}} may stand once each")
+        if re.search(r"\{p?pid\}(?:[0-9{]|$)", form):
+            raise ValueError(f"reply {form!r}: a number must be followed by something that is no digit")
+        self.names = tuple(name for name in names if name != "data")
+        pattern = b""
+        for part in re.split(r"(\{\w+\})", form.removesuffix("{data}")):
+            if part in ("{pid}", "{ppid}"):
+                pattern += b"(?P<" + part[1:-1].encode() + b">" + self.NUMBER + b")"
+            else:
+                pattern += re.escape(part.encode())
+        self._pattern = re.compile(pattern)
+        #: No prefix is longer than this, in bytes.
+        self.longest = len(form) + 20 * len(self.names)
+
+    def __repr__(self) -> str:
+        return f"Reply({self.form!r})"
+
+    def split(self, octets: bytes) -> Claim | None:
+        """The prefix that `octets` begins with, or None while it is not there (it may still come)."""
+        found = self._pattern.match(octets)
+        if not found:
+            return None
+        numbers = {name: int(value) for name, value in found.groupdict().items()}
+        return Claim(octets=found.group(), pid=numbers.get("pid"), ppid=numbers.get("ppid"))
+
+
+class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The program that a target needs, and the Debian package that has it."""
+
+    program: str
+    debian: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """Everything that a target declares; the table in the README says what each key means."""
+
+    title: str = ""
+    command: list[str] = []
+    build: list[list[str]] = []
+    files: dict[str, str] = {}
+    announce: str = ""
+    env: dict[str, str] = {}
+    cwd: str = ""
+    ready_within: float = 5.0
+    needs: Needs | None = None
+    reply: str = "{data}"
+    framing: Literal["stream", "one-shot"] = "stream"
+    message_max: int = 1024
+    max_connections: int = 0
+    lineage: Literal["direct", "indirect"] = "direct"
+    drain: Literal["finish", "cut", "orphan", ""] = ""
+    drain_within: float = 5.0
+    idle_timeout: float = 0.0
+    families: list[Family] = msgspec.field(default_factory=lambda: ["ipv4"])
+    in_process: bool = False
+    known: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        Reply(self.reply)
+        if self.announce:
+            try:
+                groups = re.compile(self.announce).groups
+            except re.error as error:
+                raise ValueError(f"announce {self.announce!r} is no pattern: {error}") from None
+            if groups < 1:
+                raise ValueError(f"announce {self.announce!r} has no group: the port is taken from group 1")
+        for key in ("message_max", "ready_within", "drain_within"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"{key.replace('_', '-')} must be above 0")
+        if self.max_connections < 0 or self.idle_timeout < 0:
+            raise ValueError("max-connections and idle-timeout must not be below 0")
+        if any(not reason.strip() for reason in self.known.values()):
+            raise ValueError("each entry of [known] needs a reason")
+
+    @property
+    def demand(self) -> int:
+        """How many connections at once the target must serve: what it declares, 64 where it declares nothing."""
+        return self.max_connections or DEFAULT_DEMAND
+
+    @property
+    def one_shot(self) -> bool:
+        """One recv, one reply, close."""
+        return self.framing == "one-shot"
+
+    @property
+    def fixed_port(self) -> bool:
+        """The target listens on the port that it is told."""
+        return any("{port}" in word or "@PORT@" in word for word in self.command)

@@ -1,0 +1,26 @@
+"""What the kernel shows of processes and sockets: the only package that asks the operating system about them."""
+
+from __future__ import annotations
+
+import sys
+
+from forkecho.conformance.observe.base import Address as Address
+from forkecho.conformance.observe.base import Census as Census
+from forkecho.conformance.observe.base import Endpoint as Endpoint
+from forkecho.conformance.observe.base import Facts as Facts
+from forkecho.conformance.observe.base import Listener as Listener
+from forkecho.conformance.observe.base import Observer as Observer
+from forkecho.conformance.observe.base import Process as Process
+
+__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "here"]
+
+
+def here() -> Observer:
+    """The best observer for this operating system."""
+    if sys.platform == "linux":
+        from forkecho.conformance.observe.linux import LinuxObserver
+
+        return LinuxObserver()
+    from forkecho.conformance.observe.portable import PortableObserver
+
+    return PortableObserver()

@@ -1,0 +1,128 @@
+"""One small interface to the operating system: what every way of asking it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import msgspec
+
+__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process"]
+
+Address = tuple[str, int]  # numeric host and port
+
+
+class Process(NamedTuple):
+    """A process for ever: its PID, and when it started, since PIDs are used again.
+
+    `start` is in the clock of the observer that gave it (Linux: ticks since boot, field 22 of /proc/PID/stat).
+    """
+
+    pid: int
+    start: int
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the kernel says of a process at one moment."""
+
+    process: Process
+    ppid: int
+    state: str  # one letter as in proc(5): R, S, D, T, Z ...
+    command: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """It has not exited (a zombie has)."""
+        return self.state not in ("Z", "X")
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of a TCP connection, or a listener, as the kernel sees it; queues in bytes."""
+
+    state: str  # ESTABLISHED, CLOSE_WAIT, ...
+    key: int  # the socket's inode, or what serves as one; 0: no process holds it
+    unread: int = 0
+    unsent: int = 0
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """A listening socket."""
+
+    address: Address
+    key: int
+    backlog: int = 0
+
+
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was alive at one moment: all PIDs, and that moment in the observer's clock."""
+
+    pids: frozenset[int]
+    moment: int
+
+    def knew(self, process: Process) -> bool:
+        """The process was alive at that moment: its PID was in use, and not by somebody who started earlier."""
+        return process.pid in self.pids and process.start <= self.moment
+
+
+class Observer(ABC):
+    """Questions to the operating system. None of them raises for a process that has gone meanwhile."""
+
+    name: str
+
+    @abstractmethod
+    def census(self) -> Census:
+        """All that are alive now."""
+
+    @abstractmethod
+    def facts(self, pid: int) -> Facts | None:
+        """What is known of a process, None when there is none."""
+
+    @abstractmethod
+    def listeners(self, port: int) -> list[Listener]:
+        """The sockets that listen on a port, in every address family; port 0: on any."""
+
+    @abstractmethod
+    def endpoint(self, local: Address, remote: Address) -> Endpoint | None:
+        """The socket of one connection, seen from the side of `local`; None when there is none."""
+
+    @abstractmethod
+    def holders(self, keys: Collection[int], among: Iterable[int] | None = None) -> dict[int, set[Process]]:
+        """Which processes have each socket open; `among` limits the search to those PIDs."""
+
+    @abstractmethod
+    def descendants(self, pid: int) -> list[Facts]:
+        """All processes below a process, zombies among them, parents before children."""
+
+    @abstractmethod
+    def stopped(self, process: Process) -> bool:
+        """Every thread of it is stopped, or it has gone."""
+
+    @abstractmethod
+    def threads(self, process: Process) -> int:
+        """How many threads it has; 0 when it has gone."""
+
+    @abstractmethod
+    def descriptors(self, process: Process) -> int:
+        """How many descriptors it has open; 0 when it has gone."""
+
+    @abstractmethod
+    def memory(self, process: Process) -> int:
+        """Its resident memory in bytes; 0 when it has gone."""
+
+    @abstractmethod
+    def local_pids(self, process: Process) -> tuple[int, ...]:
+        """Its PID in each PID namespace that it is in, the outermost first."""
+
+    @abstractmethod
+    def send(self, process: Process, number: int) -> bool:
+        """Signal this very process, never another one with its PID; False when it has gone.
+
+        Raises:
+            PermissionError: it belongs to somebody else.
+        """
+
+    def alive(self, process: Process) -> bool:
+        """It exists, is the same, and has not exited."""
+        found = self.facts(process.pid)
+        return found is not None and found.process == process and found.alive

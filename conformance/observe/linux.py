@@ -1,0 +1,287 @@
+"""Linux: sockets through sock_diag(7), processes through proc(5), signals through pidfds."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+
+from forkecho.conformance.observe.base import Address, Census, Endpoint, Facts, Listener, Observer, Process
+
+__all__ = ["LinuxObserver"]
+
+# From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+NLMSG_HEADER = struct.Struct("=IHHII")
+SOCKET_ID = struct.Struct("!HH16s16s")  # ports and addresses in network order; the rest is in the host's
+SOCKET_ID_REST = struct.Struct("=I8s")
+REQUEST = struct.Struct("=BBBBI")
+ANSWER = struct.Struct("=BBBB")
+ANSWER_REST = struct.Struct("=IIIII")
+NO_COOKIE = b"\xff" * 8
+
+STATES = (
+    "",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "NEW_SYN_RECV",
+)
+LISTEN = STATES.index("LISTEN")
+
+TICKS = os.sysconf("SC_CLK_TCK")  # per second: the unit of a process's start
+
+
+class LinuxObserver(Observer):
+    """Asks the kernel for exactly what is wanted, so that other sockets and processes of the machine cost little."""
+
+    name = "linux"
+
+    def __init__(self) -> None:
+        self._local = threading.local()  # a netlink socket answers one question at a time
+
+    # Sockets
+
+    def endpoint(self, local: Address, remote: Address) -> Endpoint | None:
+        """See `Observer.endpoint`; an exact look-up, whose cost does not depend on other sockets."""
+        family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+        for _, remote_port, found, _ in self._diag(family, local, remote):
+            # Where there is no such connection the kernel answers with the listener, if there is one.
+            if remote_port == remote[1]:
+                return found
+        return None
+
+    def listeners(self, port: int) -> list[Listener]:
+        """See `Observer.listeners`; the kernel keeps listeners apart, so this does not walk the connections."""
+        found = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for address, _, endpoint, backlog in self._diag(family):
+                if port in (0, address[1]):
+                    found.append(Listener(address=address, key=endpoint.key, backlog=backlog))
+        return found
+
+    def _diag(
+        self, family: int, local: Address | None = None, remote: Address | None = None
+    ) -> Iterator[tuple[Address, int, Endpoint, int]]:
+        """Answers of sock_diag: local address, remote port, what is seen, the send queue as it stands there."""
+        exact = local is not None and remote is not None
+        identity = SOCKET_ID.pack(
+            local[1] if local else 0,
+            remote[1] if remote else 0,
+            _packed(local),
+            _packed(remote),
+        ) + SOCKET_ID_REST.pack(0, NO_COOKIE)
+        states = 0xFFFFFFFF if exact else 1 << LISTEN
+        body = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + identity
+        flags = NLM_F_REQUEST | (0 if exact else NLM_F_DUMP)
+        channel = self._channel()
+        channel.send(NLMSG_HEADER.pack(NLMSG_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
+        while True:
+            answer = channel.recv(1 << 20)
+            offset = 0
+            while offset < len(answer):
+                length, kind, _, _, _ = NLMSG_HEADER.unpack_from(answer, offset)
+                start = offset + NLMSG_HEADER.size
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    (code,) = struct.unpack_from("=i", answer, start)
+                    if -code in (0, errno.ENOENT):
+                        return
+                    raise OSError(-code, os.strerror(-code))
+                yield _row(answer, start)
+                offset += (length + 3) & ~3
+            if exact:
+                return
+
+    def _channel(self) -> socket.socket:
+        """This thread's netlink socket."""
+        channel: socket.socket | None = getattr(self._local, "channel", None)
+        if channel is None:
+            channel = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
+            channel.bind((0, 0))
+            self._local.channel = channel
+        return channel
+
+    def holders(self, keys: Collection[int], among: Iterable[int] | None = None) -> dict[int, set[Process]]:
+        """See `Observer.holders`; `among` saves reading the descriptors of the whole machine."""
+        wanted = {f"socket:[{key}]": key for key in keys if key}
+        found: dict[int, set[Process]] = {key: set() for key in keys}
+        for pid in self._pids() if among is None else among:
+            for link in _links(pid):
+                if (key := wanted.get(link)) is not None and (process := self._identity(pid)):
+                    found[key].add(process)
+        return found
+
+    # Processes
+
+    def census(self) -> Census:
+        """See `Observer.census`."""
+        # The clock first: whoever starts between the two is in the list, and is told by its later start.
+        moment = int(_uptime() * TICKS)
+        return Census(pids=frozenset(self._pids()), moment=moment)
+
+    def facts(self, pid: int) -> Facts | None:
+        """See `Observer.facts`."""
+        stat = _stat(pid)
+        if stat is None:
+            return None
+        name, fields = stat
+        return Facts(
+            process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=_command(pid) or name
+        )
+
+    def descendants(self, pid: int) -> list[Facts]:
+        """See `Observer.descendants`."""
+        children: dict[int, list[Facts]] = {}
+        for other in self._pids():
+            stat = _stat(other)
+            if stat is not None:
+                name, fields = stat
+                found = Facts(process=Process(other, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=name)
+                children.setdefault(found.ppid, []).append(found)
+        found_below: list[Facts] = []
+        queue = [pid]
+        while queue:
+            below = children.pop(queue.pop(), [])
+            found_below += below
+            queue += [one.process.pid for one in below]
+        return found_below
+
+    def stopped(self, process: Process) -> bool:
+        """See `Observer.stopped`."""
+        try:
+            threads = os.listdir(f"/proc/{process.pid}/task")
+        except OSError:
+            return True
+        for thread in threads:
+            stat = _stat(process.pid, thread)
+            if stat is not None and stat[1][0] not in "TtZX":
+                return self._identity(process.pid) != process
+        return True
+
+    def threads(self, process: Process) -> int:
+        """See `Observer.threads`."""
+        return int(self._field(process, 17))
+
+    def memory(self, process: Process) -> int:
+        """See `Observer.memory`."""
+        return int(self._field(process, 21)) * os.sysconf("SC_PAGESIZE")
+
+    def descriptors(self, process: Process) -> int:
+        """See `Observer.descriptors`."""
+        with suppress(OSError):
+            count = len(os.listdir(f"/proc/{process.pid}/fd"))
+            return count if self._identity(process.pid) == process else 0
+        return 0
+
+    def local_pids(self, process: Process) -> tuple[int, ...]:
+        """See `Observer.local_pids`; the NSpid line of /proc/PID/status."""
+        with suppress(OSError), open(f"/proc/{process.pid}/status", errors="replace") as file:
+            for line in file:
+                if line.startswith("NSpid:"):
+                    return tuple(map(int, line.split()[1:]))
+        return (process.pid,)
+
+    def send(self, process: Process, number: int) -> bool:
+        """See `Observer.send`; pidfd_open(2) first, then a look whether it is the right one, then the signal."""
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if self._identity(process.pid) != process:
+                return False
+            signal.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _pids(self) -> Iterator[int]:
+        return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+    def _identity(self, pid: int) -> Process | None:
+        stat = _stat(pid)
+        return None if stat is None else Process(pid, int(stat[1][19]))
+
+    def _field(self, process: Process, index: int) -> str:
+        """A field of /proc/PID/stat, counted from the state as 0; `0` when the process has gone."""
+        stat = _stat(process.pid)
+        return stat[1][index] if stat is not None and int(stat[1][19]) == process.start else "0"
+
+
+def _packed(address: Address | None) -> bytes:
+    return ipaddress.ip_address(address[0]).packed.ljust(16, b"\0") if address else bytes(16)
+
+
+def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
+    """One `struct inet_diag_msg`."""
+    family, state, _, _ = ANSWER.unpack_from(answer, start)
+    port, remote_port, source, _ = SOCKET_ID.unpack_from(answer, start + ANSWER.size)
+    rest = start + ANSWER.size + SOCKET_ID.size + SOCKET_ID_REST.size
+    _, unread, unsent, _, inode = ANSWER_REST.unpack_from(answer, rest)
+    host = str(ipaddress.ip_address(source[:4] if family == socket.AF_INET else source))
+    seen = Endpoint(state=STATES[state], key=inode, unread=unread, unsent=unsent)
+    return (host, port), remote_port, seen, unsent
+
+
+def _links(pid: int) -> Iterator[str]:
+    """What the descriptors of a process are links to."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:  # gone, or somebody else's
+        return
+    for name in names:
+        with suppress(OSError):
+            yield os.readlink(f"{folder}/{name}")
+
+
+def _stat(pid: int, thread: str = "") -> tuple[str, list[str]] | None:
+    """The name and the fields of /proc/PID/stat from the state on; None when the process has gone."""
+    path = f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        text = os.read(descriptor, 4096)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
+    # The name may hold blanks and brackets; what follows its last bracket cannot.
+    head, _, tail = text.rpartition(b") ")
+    return head.partition(b"(")[2].decode(errors="replace"), tail.decode().split()
+
+
+def _command(pid: int) -> str:
+    """The command line of a process, its words apart by blanks; at most 200 characters."""
+    with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read(400).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")[:200]
+    return ""
+
+
+def _uptime() -> float:
+    """Seconds since boot, by the clock that starts of processes are given in."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,133 @@
+"""Any system that psutil knows: slower, and blind to a few things, which it says by what it answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+import psutil
+
+from forkecho.conformance.observe.base import Address, Census, Endpoint, Facts, Listener, Observer, Process
+
+__all__ = ["PortableObserver"]
+
+LETTERS = {
+    psutil.STATUS_RUNNING: "R",
+    psutil.STATUS_SLEEPING: "S",
+    psutil.STATUS_DISK_SLEEP: "D",
+    psutil.STATUS_STOPPED: "T",
+    psutil.STATUS_TRACING_STOP: "T",
+    psutil.STATUS_ZOMBIE: "Z",
+    psutil.STATUS_DEAD: "X",
+    psutil.STATUS_IDLE: "S",
+}
+STATES = {psutil.CONN_SYN_RECV: "SYN_RECV"}
+GONE = (psutil.NoSuchProcess, psutil.ZombieProcess)
+
+
+class PortableObserver(Observer):
+    """Asks psutil. Sockets have no inode there: a hash of the address pair stands for it, 0 where nobody holds it."""
+
+    name = "portable"
+
+    def endpoint(self, local: Address, remote: Address) -> Endpoint | None:
+        """See `Observer.endpoint`; queues are not to be had and are given as 0."""
+        for row in psutil.net_connections("tcp"):
+            if row.raddr and _plain(row.laddr) == local and _plain(row.raddr) == remote:
+                # Several processes may hold it, each in a row of its own; one without a PID is held by nobody.
+                return Endpoint(state=STATES.get(row.status, row.status), key=_key(row) if row.pid else 0)
+        return None
+
+    def listeners(self, port: int) -> list[Listener]:
+        """See `Observer.listeners`."""
+        rows = (row for row in psutil.net_connections("tcp") if row.status == psutil.CONN_LISTEN)
+        found = {_key(row): _plain(row.laddr) for row in rows if port in (0, row.laddr.port)}
+        return [Listener(address=address, key=key) for key, address in found.items()]
+
+    def holders(self, keys: Collection[int], among: Iterable[int] | None = None) -> dict[int, set[Process]]:
+        """See `Observer.holders`."""
+        found: dict[int, set[Process]] = {key: set() for key in keys}
+        pids = None if among is None else set(among)
+        for pid in psutil.pids() if pids is None else pids:
+            with suppress(*GONE, psutil.AccessDenied):
+                for row in psutil.Process(pid).net_connections("tcp"):
+                    if (key := _key(row)) in found and (facts := self.facts(pid)):
+                        found[key].add(facts.process)
+        return found
+
+    def census(self) -> Census:
+        """See `Observer.census`."""
+        moment = int(time.time() * 100)
+        return Census(pids=frozenset(psutil.pids()), moment=moment)
+
+    def facts(self, pid: int) -> Facts | None:
+        """See `Observer.facts`."""
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            state = LETTERS.get(process.status(), "S")
+            start = int(process.create_time() * 100)
+            command = ""
+            with suppress(psutil.Error):
+                command = " ".join(process.cmdline())[:200] or process.name()
+            return Facts(process=Process(pid, start), ppid=process.ppid(), state=state, command=command)
+        return None
+
+    def descendants(self, pid: int) -> list[Facts]:
+        """See `Observer.descendants`."""
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(pid).children(recursive=True)
+            return [facts for one in below if (facts := self.facts(one.pid))]
+        return []
+
+    def stopped(self, process: Process) -> bool:
+        """See `Observer.stopped`; psutil tells the state of a process, not of its threads."""
+        facts = self.facts(process.pid)
+        return facts is None or facts.process != process or facts.state in "TZX"
+
+    def threads(self, process: Process) -> int:
+        """See `Observer.threads`."""
+        with suppress(*GONE):
+            return psutil.Process(process.pid).num_threads()
+        return 0
+
+    def memory(self, process: Process) -> int:
+        """See `Observer.memory`."""
+        with suppress(*GONE):
+            return int(psutil.Process(process.pid).memory_info().rss)
+        return 0
+
+    def descriptors(self, process: Process) -> int:
+        """See `Observer.descriptors`."""
+        with suppress(*GONE, psutil.AccessDenied):
+            return psutil.Process(process.pid).num_fds()
+        return 0
+
+    def local_pids(self, process: Process) -> tuple[int, ...]:
+        """See `Observer.local_pids`; without PID namespaces there is one."""
+        return (process.pid,)
+
+    def send(self, process: Process, number: int) -> bool:
+        """See `Observer.send`; psutil itself compares the start before it signals."""
+        facts = self.facts(process.pid)
+        if facts is None or facts.process != process:
+            return False
+        try:
+            os.kill(process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def _plain(address: tuple[str, int]) -> Address:
+    """An address without the IPv6 dress that an IPv4 client of a dual-stack listener wears."""
+    return address[0].removeprefix("::ffff:"), address[1]
+
+
+def _key(row: object) -> int:
+    """What stands for a socket's inode: never 0, the same for each process that holds it."""
+    local, remote = row.laddr, row.raddr or ("", 0)  # type: ignore[attr-defined]
+    text = f"{_plain(local)} {_plain(remote) if remote[1] else ''} {socket.AF_INET}"
+    return (hash(text) & 0x7FFFFFFFFFFF) | 1

@@ -1,0 +1,229 @@
+"""The interpreter: a table from step to what is done, and the way of one case to its result."""
+
+from __future__ import annotations
+
+import signal
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from forkecho.conformance import acts, sights, target
+from forkecho.conformance.case import Case
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.plan import CANARY, Plan
+from forkecho.conformance.result import CaseLine, Verdict
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import (
+    Bind,
+    Close,
+    Exchange,
+    Expect,
+    Freeze,
+    HalfClose,
+    Idle,
+    Launch,
+    Mark,
+    Open,
+    Reset,
+    See,
+    Send,
+    Signal,
+    Step,
+    Stuff,
+    Thaw,
+    Vanish,
+)
+from forkecho.conformance.target import Builds, NotInstalled, NotReady, Running
+from forkecho.conformance.verdict import Outcome, combine, outcome
+
+__all__ = ["PERFORM", "Bench", "judge"]
+
+SETTLE_WITHIN = 1.0  # seconds for a shared target to be as it was; one that needs longer is replaced
+
+
+def freeze(stage: Stage, step: Freeze) -> None:
+    """See `step.Freeze`."""
+    stage.freeze(step.freeze)
+
+
+def thaw(stage: Stage, step: Thaw) -> None:
+    """See `step.Thaw`."""
+    stage.thaw(step.thaw)
+
+
+def send_signal(stage: Stage, step: Signal) -> None:
+    """See `step.Signal`."""
+    stage.signal(signal.Signals[f"SIG{step.signal}"], step.to)
+
+
+def launch(stage: Stage, step: Launch) -> None:
+    """See `step.Launch`. A fresh one was launched with these options before the first step."""
+    if step.launch == "again":
+        stage.relaunch()
+
+
+#: What is done for each verb.
+PERFORM: dict[type[Step], Callable[[Stage, Any], None]] = {
+    Open: acts.open_,
+    Send: acts.send,
+    Exchange: acts.exchange,
+    Stuff: acts.stuff,
+    HalfClose: acts.half_close,
+    Close: acts.close,
+    Reset: acts.reset,
+    Vanish: acts.vanish,
+    Expect: acts.expect,
+    Freeze: freeze,
+    Thaw: thaw,
+    Signal: send_signal,
+    See: sights.see,
+    Launch: launch,
+    Bind: acts.bind,
+    Idle: acts.idle,
+    Mark: sights.mark,
+}
+
+
+class Bench:
+    """The target of a worker: one that cases share, and fresh ones for those that need their own.
+
+    Args:
+        plan: what is judged, and how.
+        builds: what the target's build commands made.
+        canary: try one echo before the first case, and block the rest where it fails.
+    """
+
+    def __init__(self, plan: Plan, builds: Builds, *, canary: Case | None) -> None:
+        self.plan = plan
+        self.builds = builds
+        self.blocked = ""  # why nothing more is to be tried
+        self._canary = canary
+        self._shared: Running | None = None
+
+    def start(self, case: Case | None = None, on_port: int = 0) -> Running:
+        """A target that listens: launched for a case, with the options of its first `launch`."""
+        plan = self.plan
+        if plan.target.connect:
+            return target.attach(plan.target)
+        options = next((step for step in case.steps if isinstance(step, Launch)), None) if case else None
+        return target.launch(
+            plan.target,
+            self.builds,
+            scale=plan.scale,
+            python=plan.python,
+            max_connections=options.max_connections if options else 0,
+            ignored=[signal.Signals[f"SIG{name}"] for name in options.ignored_signals] if options else (),
+            on_port=on_port,
+        )
+
+    def play(self, case: Case) -> tuple[Outcome, Stage | None]:
+        """Play a case once, on the shared target or on one of its own, and leave the shared one as it was."""
+        self._sing()
+        if self.blocked and case.requirement.id != CANARY:
+            return Outcome(verdict=Verdict.BLOCKED, reason=self.blocked), None
+        return self._play(case)
+
+    def _sing(self) -> None:
+        """The canary: where one echo fails, everything else would fail for the same reason."""
+        canary, self._canary = self._canary, None
+        if canary is None or self.blocked:
+            return
+        try:
+            ended, _ = self._play(canary)
+        except (NotReady, NotInstalled) as error:
+            self.blocked = str(error)
+            return
+        if ended.verdict is not Verdict.PASS:
+            said = ended.reason or f"expected {ended.expected}; seen: {ended.seen}"
+            self.blocked = f"the target does not even echo: {said}"
+
+    def _play(self, case: Case) -> tuple[Outcome, Stage | None]:
+        stage = None
+        error: BaseException | None = None
+        own = case.controls and not self.plan.target.connect
+        try:
+            running = self.start(case) if own else self._share()
+        except (NotReady, NotInstalled, OSError) as failure:
+            return outcome(failure, case.requirement.level), None
+        try:
+            stage = Stage(case, running, self.plan.seed, self.plan.scale, self.start)
+            for step in case.steps:
+                PERFORM[type(step)](stage, step)
+        except Exception as failure:
+            error = failure
+        finally:
+            try:
+                if stage:
+                    stage.clear()
+            finally:
+                if own:
+                    (stage.running if stage else running).stop()
+                elif error is not None or not self._as_before():
+                    self.discard()
+        return outcome(error, case.requirement.level), stage
+
+    def _share(self) -> Running:
+        if self._shared is None:
+            self._shared = self.start()
+        return self._shared
+
+    def _as_before(self) -> bool:
+        """The processes of the shared target are what they were before the case."""
+        running = self._shared
+        if running is None or running.observer is None or running.owner is None:
+            return True
+        return wait_for(lambda: running.settled(), Deadline(SETTLE_WITHIN * self.plan.scale))
+
+    def discard(self) -> None:
+        """The next case gets a fresh target, so that one defect does not colour another's verdict."""
+        running, self._shared = self._shared, None
+        if running:
+            running.stop()
+
+    def close(self) -> None:
+        """End the shared target."""
+        self.discard()
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def judge(case: Case, bench: Bench) -> CaseLine:
+    """Play a case as often as the plan says, and say what was seen."""
+    plan = bench.plan
+    seed = zlib.crc32(f"{plan.seed} {case.id}".encode())
+    told = {
+        "id": case.id,
+        "title": case.title,
+        "requirement": case.requirement.id,
+        "group": case.requirement.group,
+        "level": case.requirement.level,
+        "seed": seed,
+    }
+    if reason := plan.unfit(case):
+        return CaseLine(verdict=Verdict.NOT_APPLICABLE, reason=reason, repeats={"n/a": 1}, **told)
+    started = time.monotonic()
+    outcomes: list[Outcome] = []
+    stage: Stage | None = None
+    for _ in range(plan.repeat):
+        ended, played = bench.play(case)
+        outcomes.append(ended)
+        # The evidence of the first that did not pass is worth more than that of the last that did.
+        if stage is None or ended.verdict is not Verdict.PASS:
+            stage = played or stage
+    ended, repeats = combine(outcomes)
+    return CaseLine(
+        verdict=ended.verdict,
+        reason=ended.reason,
+        expected=ended.expected,
+        seen=ended.seen,
+        seconds=round(time.monotonic() - started, 4),
+        repeats=repeats,
+        transcript=stage.transcript.events if stage else [],
+        processes=stage.evidence if stage else [],
+        **told,
+    )

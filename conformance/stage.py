@@ -1,0 +1,406 @@
+"""The stage of one case: its connections, the processes that were seen with them, and what must be put right again."""
+
+from __future__ import annotations
+
+import random
+import select
+import signal
+from array import array
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from forkecho.conformance import wire
+from forkecho.conformance.case import Case, names
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.manifest import Reply
+from forkecho.conformance.observe import Census, Endpoint, Facts, Observer, Process
+from forkecho.conformance.step import Open, Payload
+from forkecho.conformance.target import NotReady, Running
+from forkecho.conformance.verdict import Unmet, Unobservable
+
+__all__ = ["PATIENCE", "Sighting", "Stage"]
+
+PATIENCE = 5.0  # seconds; passing cases never wait for it, and a loaded machine needs a part of it
+BATCH = 4  # connections opened at a time: the smallest backlog in use is 5 (CONC-10)
+SHORT_HANDOVER = 0.1  # seconds; see `Running.handover`
+EVIDENCE_MAX = 200  # processes told of one case
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """A process as it was first seen: what it is called in its own PID namespace and whose child it was."""
+
+    facts: Facts
+    local: tuple[int, ...]
+    parent: tuple[int, ...]
+
+
+class Stage:
+    """What the steps of one case share.
+
+    Args:
+        case: what is being played.
+        running: the target.
+        seed: of the payloads; the case's own, so that a case alone sends what it sends in a whole run.
+        scale: what deadlines are multiplied with.
+        start: starts the target once more for the case, on the port that is given.
+    """
+
+    def __init__(
+        self, case: Case, running: Running, seed: int, scale: float, start: Callable[[Case, int], Running]
+    ) -> None:
+        self._start = start
+        self.case = case
+        self.running = running
+        self.scale = scale
+        self.transcript = wire.Transcript()
+        self.evidence: list[dict[str, Any]] = []
+        self.connections: dict[str, wire.Connection] = {}
+        self.groups: dict[str, list[str]] = {}
+        self.marks: dict[str, Any] = {}
+        self.born: dict[str, dict[Process, Sighting]] = {}
+        self.signalled: signal.Signals | None = None
+        self._reply = Reply(running.manifest.reply)
+        self._chance = random.Random(f"{seed} {case.id}")
+        self._pending: dict[str, tuple[Any, Open]] = {}
+        self._censuses: dict[str, Census] = {}
+        self._frozen: set[Process] = set()
+        self._predecessors: list[Running] = []
+
+    # Time
+
+    def patience(self, within: float = 0.0) -> float:
+        """Seconds to wait for what must become true."""
+        return (within or PATIENCE) * self.scale
+
+    def require(self, expected: str, look: Callable[[], str], within: float = 0.0) -> None:
+        """Wait until `look` has nothing to object to.
+
+        Raises:
+            Unmet: it still objects at the deadline; its last objection is what was seen.
+        """
+        objection = ""
+
+        def good() -> bool:
+            nonlocal objection
+            objection = look()
+            return not objection
+
+        patience = self.patience(within)
+        if not wait_for(good, Deadline(patience)):
+            raise Unmet(f"{expected} within {patience:g} s", objection)
+
+    # Connections
+
+    def open(self, step: Open) -> None:
+        """Begin the connections of a step; unless it says `queued`, in batches that are waited for."""
+        wanted = names(step.open)
+        if step.count:
+            assert isinstance(step.open, str)
+            wanted = [f"{step.open}{number}" for number in range(1, step.count + 1)]
+            self.groups[step.open] = wanted
+        for start in range(0, len(wanted), len(wanted) if step.queued else BATCH):
+            batch = wanted[start : start + (len(wanted) if step.queued else BATCH)]
+            census = self.running.observer.census() if self.case.observes and self.running.observer else None
+            for name in batch:
+                try:
+                    channel = wire.begin(self.running.address, step.receive_buffer)
+                except wire.CannotConnect as error:
+                    raise Unmet(f"connection {name} to be made", str(error.strerror)) from None
+                self._pending[name] = (channel, step)
+                if census:
+                    self._censuses[name] = census
+            if not step.queued:
+                for name in batch:
+                    self.connection(name)
+                if step.count > BATCH and self.running.observer:
+                    self._await_accepted(batch)
+
+    def _await_accepted(self, batch: list[str]) -> None:
+        """A batch that is still in the backlog would make the next one overflow it."""
+        for name in batch:
+            one = self.connections[name]
+
+            def waiting(one: wire.Connection = one) -> str:
+                seen = self.endpoint(one)
+                held = len(self.connections)
+                return f"nobody has accepted it, while {held - 1} others are held" if seen and not seen.key else ""
+
+            self.require(f"connection {name} to be accepted", waiting)
+
+    def connection(self, name: str) -> wire.Connection:
+        """The connection of that name, made if need be.
+
+        Raises:
+            Unmet: it cannot be made.
+        """
+        if name in self._pending:
+            channel, step = self._pending.pop(name)
+            try:
+                wire.finish(channel, Deadline(self.patience()))
+                made = wire.Connection(name, channel, self._reply, self.transcript, step.style)
+            except OSError as error:
+                raise Unmet(f"connection {name} to be made", str(error.strerror or error)) from None
+            self.connections[name] = made
+            self.transcript.note(name, "connected", local=made.local[1])
+        elif name not in self.connections:
+            self.open(Open(open=name))
+        return self.connections[name]
+
+    def pending(self, name: str) -> bool:
+        """A connect was begun and not waited for."""
+        return name in self._pending
+
+    def finish(self, name: str, deadline: Deadline) -> bool:
+        """Wait until a connect that was begun is done; False if it is not by the deadline. It can be waited for again."""
+        if name not in self._pending:
+            return True
+        poll = select.poll()
+        poll.register(self._pending[name][0], select.POLLOUT)
+        if not poll.poll(deadline.left * 1000):
+            return False
+        self.connection(name)
+        return True
+
+    def members(self, value: str | list[str] | bool, default: str | list[str] = "a") -> list[str]:
+        """The names that a step is about, groups resolved."""
+        return [member for name in names(value, default) for member in self.groups.get(name, [name])]
+
+    def all(self, value: str | list[str] | bool, default: str | list[str] = "a") -> list[wire.Connection]:
+        """The connections that a step is about, made if need be."""
+        return [self.connection(name) for name in self.members(value, default)]
+
+    def payload(self, wanted: Payload) -> bytes:
+        """The bytes that a payload stands for; random ones differ each time."""
+        if wanted.text is not None:
+            return wanted.text.encode()
+        if wanted.hex is not None:
+            return bytes.fromhex(wanted.hex)
+        if wanted.every_byte is not None:
+            return bytes(range(256)) * wanted.every_byte
+        if wanted.counter is not None:
+            return array("I", range(wanted.counter // 4 + 1)).tobytes()[: wanted.counter]
+        return self._chance.randbytes(wanted.random or 0)
+
+    # Processes
+
+    @property
+    def observer(self) -> Observer:
+        """Whom to ask about processes.
+
+        Raises:
+            Unobservable: there is nobody to ask.
+        """
+        if self.running.observer is None:
+            raise Unobservable(self.running.blind or "the target's processes cannot be observed")
+        return self.running.observer
+
+    @property
+    def owner(self) -> Process:
+        """The owner of the listener, as it was before the first connection."""
+        if self.observer and self.running.owner is None:
+            raise Unobservable("the owner of the listening socket is not known")
+        assert self.running.owner is not None
+        return self.running.owner
+
+    def endpoint(self, one: wire.Connection) -> Endpoint | None:
+        """The server's end of a connection."""
+        return self.observer.endpoint(one.remote, one.local)
+
+    def holders(self, one: wire.Connection) -> set[Process]:
+        """The processes that hold the server's end of a connection."""
+        seen = self.endpoint(one)
+        return self._holders({seen.key}) if seen and seen.key else set()
+
+    def _holders(self, keys: Iterable[int]) -> set[Process]:
+        wanted = list(keys)
+        if self.running.ours:
+            family = [facts.process.pid for facts in self.running.alive()]
+            if found := set().union(*self.observer.holders(wanted, family).values()):
+                return found
+        return set().union(*self.observer.holders(wanted).values())
+
+    def listening(self) -> set[Process]:
+        """The processes that hold a listener on the target's port."""
+        return self._holders({one.key for one in self.observer.listeners(self.running.address[1])})
+
+    def family(self, name: str) -> set[Process]:
+        """The processes born for a connection: those that hold it and were not alive before it, and all below them.
+
+        What was once seen is remembered, so that it can be asked later whether it has gone.
+        """
+        one = self.connection(name)
+        census = self._censuses[name]
+        new = {process for process in self.holders(one) if not census.knew(process)}
+        new |= set(self.born.get(name, ()))
+        for process in list(new):
+            new |= {facts.process for facts in self.observer.descendants(process.pid) if facts.alive}
+        for process in new:
+            self.sight(name, process)
+        return {process for process in self.born.get(name, ()) if self.observer.alive(process)}
+
+    def sight(self, name: str, process: Process) -> None:
+        """Remember a process with a connection, and put it into the evidence."""
+        known = self.born.setdefault(name, {})
+        facts = self.observer.facts(process.pid)
+        if process in known or facts is None or facts.process != process:
+            return
+        parent = self.observer.facts(facts.ppid)
+        known[process] = Sighting(
+            facts=facts,
+            local=self.observer.local_pids(process),
+            parent=self.observer.local_pids(parent.process) if parent else (facts.ppid,),
+        )
+        self.witness("born", name, facts)
+
+    def witness(self, event: str, on: str, facts: Facts) -> None:
+        """Put an event of a process into the evidence."""
+        if len(self.evidence) < EVIDENCE_MAX:
+            pid, start = facts.process
+            told = {"pid": pid, "start": start, "ppid": facts.ppid, "state": facts.state, "command": facts.command}
+            self.evidence.append({"t": self.transcript.now, "event": event, "on": on, **told})
+
+    def describe(self, processes: Iterable[Process]) -> str:
+        """Processes in words."""
+        told = []
+        for process in sorted(processes)[:6]:
+            facts = self.observer.facts(process.pid)
+            role = " (the listener's owner)" if process == self.running.owner else ""
+            told.append(f"{process.pid}{role}{' ' + facts.command[:60] if facts and not role else ''}")
+        return "process " + ", ".join(told) if told else "nobody"
+
+    def await_handover(self, wanted: list[str]) -> None:
+        """Wait until a process that was born for each connection holds it, and the owner does not; not for ever."""
+        left = list(wanted)
+
+        def done() -> bool:
+            left[:] = [name for name in left if not self._handed_over(name)]
+            return not left
+
+        if not wait_for(done, Deadline(self.running.handover * self.scale)):
+            # Seen to serve by itself: it need not be waited for as long again.
+            self.running.handover = SHORT_HANDOVER
+
+    def _handed_over(self, name: str) -> bool:
+        """The connection has left the owner's hands, or has gone."""
+        family = self.family(name)
+        held = self.holders(self.connection(name))
+        return not held or (bool(family) and self.running.owner not in held)
+
+    def strangers(self, apart_from: Iterable[str]) -> set[Process]:
+        """The live processes of the target that were not there at first, and not for one of those connections."""
+        theirs: set[Process] = set()
+        for name in apart_from:
+            theirs |= self.family(name)
+        return {facts.process for facts in self.running.alive()} - self.running.baseline - theirs
+
+    def named(self, value: str | list[str]) -> set[Process]:
+        """The processes that names stand for: `owner`, `baseline`, `all`, or those born for a connection."""
+        found: set[Process] = set()
+        for name in self.members(value):
+            if name == "owner":
+                found.add(self.owner)
+            elif name == "baseline":
+                found |= set(self.running.baseline) | {self.owner}
+            elif name == "all":
+                found |= {facts.process for facts in self.running.alive()}
+            else:
+                found |= self._accepted_family(name)
+        return found
+
+    def _accepted_family(self, name: str) -> set[Process]:
+        """The processes born for a connection, once there are any."""
+
+        def look() -> str:
+            return "" if self.family(name) else f"it is held by {self.describe(self.holders(self.connection(name)))}"
+
+        self.require(f"connection {name} to be held by a process that was born for it", look)
+        return self.family(name)
+
+    def freeze(self, value: str | list[str]) -> None:
+        """Stop processes until every thread of each is stopped, and of what they still forked meanwhile."""
+        observer = self.observer
+
+        def look() -> str:
+            wanted = self.named(value)
+            fresh = wanted - self._frozen
+            self._frozen |= fresh
+            if fresh:
+                self.running.guard.frozen(self._frozen)
+            for process in fresh:
+                self._send(process, signal.SIGSTOP)
+            running = [process for process in wanted if not observer.stopped(process)]
+            return f"{self.describe(running)} still runs" if fresh or running else ""
+
+        # Not the target's fault if it cannot be stopped, so this is no requirement.
+        if not wait_for(lambda: not look(), Deadline(self.patience())):
+            raise Unobservable(f"a process could not be frozen: {look()}")
+        for process in self._frozen:
+            if facts := observer.facts(process.pid):
+                self.witness("frozen", " ".join(names(value)), facts)
+
+    def thaw(self, value: str | list[str] | None = None) -> None:
+        """Let processes go on; all that were frozen when none are named."""
+        wanted = set(self._frozen)
+        if value is not None:
+            wanted = {process for name in self.members(value) for process in self._frozen if self._is(process, name)}
+        for process in wanted:
+            if self.running.observer and (facts := self.running.observer.facts(process.pid)):
+                self.witness("thawed", "", facts)
+            with suppress(Unobservable):
+                self._send(process, signal.SIGCONT)
+        self._frozen -= wanted
+        if wanted:
+            self.running.guard.frozen(self._frozen)
+
+    def _is(self, process: Process, name: str) -> bool:
+        if name == "owner":
+            return process == self.running.owner
+        if name in ("baseline", "all"):
+            return name == "all" or process in self.running.baseline
+        return process in self.born.get(name, ())
+
+    def signal(self, number: signal.Signals, value: str | list[str]) -> None:
+        """Send a signal to processes."""
+        self.signalled = number
+        for process in self.named(value):
+            if facts := self.observer.facts(process.pid):
+                self.witness(f"sent {number.name}", " ".join(names(value)), facts)
+            self._send(process, number)
+
+    def _send(self, process: Process, number: int) -> None:
+        try:
+            self.observer.send(process, number)
+        except PermissionError:
+            raise Unobservable(f"process {process.pid} belongs to another user and cannot be signalled") from None
+
+    def relaunch(self) -> None:
+        """Start the target again on the same port, while what the first one left behind is still there.
+
+        Raises:
+            Unmet: it does not come to listen there.
+        """
+        port = self.running.address[1]
+        try:
+            successor = self._start(self.case, port)
+        except NotReady as error:
+            raise Unmet(f"the server to start again on port {port}", str(error)) from None
+        self._predecessors.append(self.running)
+        self.running = successor
+        self.born.clear()
+
+    # The end
+
+    def clear(self) -> None:
+        """Thaw and close everything, whatever has happened."""
+        try:
+            self.thaw()
+        finally:
+            for channel, _ in self._pending.values():
+                channel.close()
+            for one in self.connections.values():
+                one.close()
+            for running in self._predecessors:
+                running.stop()

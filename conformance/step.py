@@ -1,0 +1,289 @@
+"""The verbs of a case: one small typed record each, in one table."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from forkecho.conformance import fixture
+
+__all__ = [
+    "VERBS",
+    "Bind",
+    "Close",
+    "Expect",
+    "Exchange",
+    "Freeze",
+    "HalfClose",
+    "Idle",
+    "Launch",
+    "Mark",
+    "Names",
+    "Open",
+    "Payload",
+    "Repeat",
+    "Reset",
+    "See",
+    "Send",
+    "Signal",
+    "Step",
+    "Stuff",
+    "Thaw",
+    "Vanish",
+    "parse",
+]
+
+Names = str | list[str]
+
+Style = Literal["blocking", "non-blocking", "callback", "coroutine"]
+
+#: A blocking client that sends more than this before it reads may deadlock with any bounded server.
+BLOCKING_MAX = 65536  # bytes
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """What all steps have: the connections they are about, one (`a` unless told) or several."""
+
+    on: Names = "a"
+
+
+class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
+    """Bytes to be made: exactly one of the fields.
+
+    `random` and `counter` are lengths in bytes, `every-byte` how often 0 to 255 is run through, `text` is UTF-8,
+    `hex` octets in hexadecimal.
+    """
+
+    random: int | None = None
+    counter: int | None = None
+    every_byte: int | None = None
+    text: str | None = None
+    hex: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("a payload is exactly one of random, counter, every-byte, text, hex")
+        if self.hex is not None:
+            bytes.fromhex(self.hex)
+        if any((getattr(self, name) or 0) < 0 for name in ("random", "counter", "every_byte")):
+            raise ValueError("a payload has no negative length")
+
+    @property
+    def length(self) -> int:
+        """How many bytes it will be."""
+        if self.text is not None:
+            return len(self.text.encode())
+        if self.hex is not None:
+            return len(bytes.fromhex(self.hex))
+        if self.every_byte is not None:
+            return 256 * self.every_byte
+        return (self.random or 0) + (self.counter or 0)
+
+
+class Open(Step, frozen=True, kw_only=True):
+    """Connect. With `count`, a group: `open = "n", count = 3` opens n1, n2 and n3, and `n` names them all."""
+
+    open: Names
+    count: int = 0
+    style: Style = "non-blocking"
+    receive_buffer: int = 0  # bytes; 0 leaves it to the kernel
+    queued: bool = False  # do not wait until a process of the server has accepted each batch
+
+
+class Send(Step, frozen=True, kw_only=True):
+    """Send, and read nothing. `pieces`: at most so many bytes a write, or the sizes of the first writes, where each
+    is taken by the server before the next is sent."""
+
+    send: Payload
+    urgent: bool = False  # the last byte is urgent data (MSG_OOB)
+    pieces: int | list[int] = 0
+
+
+class Exchange(Step, frozen=True, kw_only=True):
+    """Send and read the echo at the same time, to the last byte; on several connections at once."""
+
+    exchange: Payload
+    pieces: int | list[int] = 0
+    times: int = 1
+    fast: float = 0.0  # seconds; the median of the times must be below
+
+
+class Stuff(Step, frozen=True, kw_only=True):
+    """Write without reading until the connection stalls; at most so many bytes."""
+
+    stuff: Names
+    at_most: int = 32 * 1024 * 1024
+
+
+class HalfClose(Step, frozen=True, kw_only=True):
+    """End our sending direction (FIN) and go on reading."""
+
+    half_close: Names | bool
+
+
+class Close(Step, frozen=True, kw_only=True):
+    """Close both directions."""
+
+    close: Names | bool
+
+
+class Reset(Step, frozen=True, kw_only=True):
+    """End the connection with an RST."""
+
+    reset: Names | bool
+
+
+class Vanish(Step, frozen=True, kw_only=True):
+    """End the connection without a word: neither FIN nor RST (needs CAP_NET_ADMIN)."""
+
+    vanish: Names | bool
+
+
+class Expect(Step, frozen=True, kw_only=True):
+    """What must come: by a deadline of `within` seconds, or staying so for `stays` seconds."""
+
+    expect: Literal[
+        "echo",
+        "prefix",
+        "end",
+        "reset",
+        "closed",
+        "refused",
+        "served-or-refused",
+        "accepted",
+        "queued",
+        "established",
+        "unread",
+        "nothing",
+    ]
+    within: float = 0.0
+    stays: float = 0.3
+
+
+class Freeze(Step, frozen=True, kw_only=True):
+    """Stop all processes born for a connection, or the `owner`, or the `baseline`, until every thread is stopped."""
+
+    freeze: Names
+
+
+class Thaw(Step, frozen=True, kw_only=True):
+    """Let go on what was frozen."""
+
+    thaw: Names
+
+
+class Signal(Step, frozen=True, kw_only=True):
+    """Send a signal to a connection's processes, the listener's `owner`, the `baseline`, or `all` of the target."""
+
+    signal: Literal["TERM", "INT", "KILL", "HUP", "USR1"]
+    to: Names = "owner"
+
+
+class See(Step, frozen=True, kw_only=True):
+    """What the kernel must show, by a deadline of `within` seconds."""
+
+    see: Literal[
+        "born",
+        "not-owner",
+        "descendant",
+        "child-of-owner",
+        "disjoint",
+        "same",
+        "same-owner",
+        "alone",
+        "cannot-accept",
+        "claims",
+        "parent-claim",
+        "serves",
+        "gone",
+        "none-left",
+        "reaped",
+        "no-listener",
+        "no-listener-left",
+        "no-sibling",
+        "single-thread",
+        "exit-status",
+        "quiet",
+        "bounded",
+        "unchanged",
+    ]
+    within: float = 0.0
+    of: list[str] = []
+
+
+class Launch(Step, frozen=True, kw_only=True):
+    """Start the target anew, for this case alone; `again` is a second start on the same port."""
+
+    launch: Literal["fresh", "again"]
+    max_connections: int = 0
+    ignored_signals: list[Literal["CHLD", "PIPE", "HUP", "INT"]] = []
+
+
+class Bind(Step, frozen=True, kw_only=True):
+    """Bind the target's own port, with SO_REUSEADDR, as its successor would."""
+
+    bind: Literal["port"]
+
+
+class Idle(Step, frozen=True, kw_only=True):
+    """Let time pass, in seconds: the one legal wait, where time itself is what is tested."""
+
+    idle: float
+
+
+class Mark(Step, frozen=True, kw_only=True):
+    """Remember what the target holds now, for a later `see = "unchanged"` or `"same"`."""
+
+    mark: list[Literal["descriptors", "memory", "processes", "holders", "stderr"]]
+
+
+class Repeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Steps done several times over."""
+
+    times: int
+    steps: list[dict[str, Any]]
+
+
+#: From the key that makes a table a step to the record that it becomes.
+VERBS: dict[str, type[Step]] = {
+    "open": Open,
+    "send": Send,
+    "exchange": Exchange,
+    "stuff": Stuff,
+    "half-close": HalfClose,
+    "close": Close,
+    "reset": Reset,
+    "vanish": Vanish,
+    "expect": Expect,
+    "freeze": Freeze,
+    "thaw": Thaw,
+    "signal": Signal,
+    "see": See,
+    "launch": Launch,
+    "bind": Bind,
+    "idle": Idle,
+    "mark": Mark,
+}
+
+
+def parse(raw: dict[str, Any], place: str) -> list[Step]:
+    """The steps that one table stands for: itself, or for `{times, steps}` what it repeats.
+
+    Raises:
+        BadFixture: no verb or two, an unknown field, a wrong type; says what would be right.
+    """
+    if "steps" in raw:
+        repeat = fixture.convert(raw, Repeat, place)
+        return [step for _ in range(repeat.times) for step in parse_all(repeat.steps, place)]
+    verbs = [key for key in raw if key in VERBS]
+    if len(verbs) != 1:
+        said = " and ".join(map(repr, verbs)) or "none of " + ", ".join(raw)
+        raise fixture.BadFixture(f"{place}: a step has one verb, here {said} (there are {', '.join(VERBS)})")
+    return [fixture.convert(raw, VERBS[verbs[0]], place)]
+
+
+def parse_all(raw: list[dict[str, Any]], place: str) -> list[Step]:
+    """The steps of a list of tables, counted from 1 in complaints."""
+    return [step for number, table in enumerate(raw, 1) for step in parse(table, f"{place}, step {number}")]

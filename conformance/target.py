@@ -1,0 +1,415 @@
+"""Targets: a manifest from TOML, and the running server that it becomes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from forkecho.conformance import fixture, observe, port
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.guard import Guard
+from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.observe import Address, Facts, Observer, Process
+
+__all__ = ["Builds", "NotInstalled", "NotReady", "Running", "Target", "UnknownTarget", "attach", "known", "launch", "load", "start"]
+
+LOOPBACK = "127.0.0.1"
+STOP_WITHIN = 3.0  # seconds for an orderly end between cases; whoever takes longer is killed
+TAIL = 400  # characters of a target's output that are shown
+
+
+class UnknownTarget(LookupError):
+    """There is no target of that name."""
+
+
+class NotInstalled(RuntimeError):
+    """The program that a target needs is missing; the text names the Debian package."""
+
+
+class NotReady(RuntimeError):
+    """The target did not listen in time; the text says what it did instead."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest with its name and the folder that `{here}` means."""
+
+    name: str
+    manifest: Manifest
+    here: str = "."
+    connect: Address | None = None  # it runs already, there
+    pid: int = 0  # of the owner of its listener, where that was said
+
+    def describe(self) -> dict[str, Any]:
+        """The manifest as used, for the record."""
+        told: dict[str, Any] = {"name": self.name, **msgspec.to_builtins(self.manifest)}
+        if self.connect:
+            told["connect"] = f"{self.connect[0]}:{self.connect[1]}"
+        return told
+
+
+def known() -> dict[str, Path]:
+    """The bundled targets by name."""
+    return {path.stem: path for path in sorted(fixture.folder("targets").glob("*.toml"))}
+
+
+def load(name: str) -> Target:
+    """The target of that name, or of that file, if it ends in `.toml`.
+
+    Raises:
+        UnknownTarget: there is no such name; lists those that there are.
+        BadFixture: the file is malformed.
+    """
+    path = Path(name) if name.endswith(".toml") else known().get(name)
+    if path is None:
+        raise UnknownTarget(f"there is no target {name!r} (there are {', '.join(known())}; or a file that ends in .toml)")
+    manifest = fixture.convert(fixture.read(path), Manifest, str(path))
+    if not manifest.command:
+        raise fixture.BadFixture(f"{path}: a target needs a command")
+    return Target(name=path.stem, manifest=manifest, here=str(path.resolve().parent))
+
+
+def fill(words: Iterable[str], tokens: Mapping[str, str]) -> list[str]:
+    """`words` with each `{token}` and `@TOKEN@` replaced; other braces are left alone."""
+    pattern = re.compile("|".join(re.escape(f"{{{name}}}") + "|" + re.escape(f"@{name.upper()}@") for name in tokens))
+    return [pattern.sub(lambda found: tokens[found.group().strip("{}@").lower()], word) for word in words]
+
+
+class Builds:
+    """What the build commands of targets made: once a run, whoever asks first.
+
+    Args:
+        folder: where another process of the same run has built already.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        self._lock = threading.Lock()
+        self._ours = not folder
+        self._folder = Path(folder) if folder else None
+        self._done: dict[str, str] = {}
+
+    @property
+    def place(self) -> str:
+        """The folder of all builds, empty while nothing was built."""
+        return str(self._folder or "")
+
+    def folder(self, target: Target, tokens: Mapping[str, str]) -> Path:
+        """The `{build}` folder of a target, filled.
+
+        Raises:
+            NotReady: a build command failed; shows what it printed.
+        """
+        with self._lock:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="forkecho-build-"))
+            place = self._folder / target.name
+            if target.name not in self._done and not self._ours:
+                return place  # whoever made the folder has filled it
+            if target.name not in self._done:
+                place.mkdir(exist_ok=True)
+                self._done[target.name] = self._build(target, {**tokens, "build": str(place)})
+            if self._done[target.name]:
+                raise NotReady(self._done[target.name])
+            return place
+
+    @staticmethod
+    def _build(target: Target, tokens: Mapping[str, str]) -> str:
+        for words in target.manifest.build:
+            argv = fill(words, tokens)
+            try:
+                done = subprocess.run(
+                    argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=300
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                return f"build command {shlex.join(argv)}: {error}"
+            if done.returncode:
+                return f"build command {shlex.join(argv)} ended with {done.returncode}: {done.stderr.strip()[-TAIL:]}"
+        return ""
+
+    def close(self) -> None:
+        """Take away what was built."""
+        if self._folder and self._ours:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder, self._done = None, {}
+
+
+class Running:
+    """A target that listens.
+
+    Attributes:
+        owner: the root of the processes that hold the listening socket; None where it cannot be observed.
+        baseline: all processes of the target as they were before the first connection.
+        observer: whom to ask about processes; None where there is nobody to ask.
+    """
+
+    def __init__(self, target: Target, address: Address, observer: Observer | None, guard: Guard) -> None:
+        self.target = target
+        self.manifest = target.manifest
+        self.address = address
+        self.observer = observer
+        self.guard = guard
+        self.owner: Process | None = None
+        self.baseline: frozenset[Process] = frozenset()
+        self.ours = False  # we started it, so we may end it
+        self.launched = 0  # the PID of what the command became
+        self.folder: Path | None = None
+        self.handover = 1.0  # seconds that the owner is given to hand an accepted connection to a process of its own
+        self.blind = ""  # why it cannot be observed
+        self.limit = target.manifest.max_connections
+        self._port: port.Port | None = None
+
+    def alive(self) -> list[Facts]:
+        """The processes of the target that have not exited (of one that we did not start: those below its owner)."""
+        if self.observer is None:
+            return []
+        root = self.guard.pid if self.ours else self.owner.pid if self.owner else 0
+        found = [facts for facts in self.observer.descendants(root) if facts.alive] if root else []
+        if not self.ours and self.owner and (facts := self.observer.facts(self.owner.pid)):
+            found.insert(0, facts)
+        return found
+
+    def settled(self) -> bool:
+        """No process has come to the baseline; zombies do not count, whoever leaves them is judged for it elsewhere."""
+        return {facts.process for facts in self.alive()} <= self.baseline
+
+    def output(self, stream: str) -> str:
+        """What it has printed so far, up to the bound."""
+        if self.folder is None:
+            return ""
+        self.guard.sync()
+        with suppress(OSError):
+            return (self.folder / stream).read_text(errors="replace")
+        return ""
+
+    def exit_status(self, process: Process) -> int | None:
+        """How a process that we launched or inherited ended, as waitpid said."""
+        return self.guard.status(process.pid)
+
+    def stop(self, politely: bool = True) -> None:
+        """End it if it is ours, and everything that came of it; nothing of it is alive afterwards."""
+        try:
+            if self.ours and politely and self.observer and self.owner and self.observer.alive(self.owner):
+                owner, observer = self.owner, self.observer
+                observer.send(owner, signal.SIGTERM)
+                wait_for(lambda: not observer.alive(owner), Deadline(STOP_WITHIN))
+            if self.ours:
+                self.guard.end()
+            else:
+                self.guard.close()
+        finally:
+            self.ours = False
+            if self._port:
+                self._port.release()
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def root_of(processes: Iterable[Process], observer: Observer) -> Process | None:
+    """The one that the others descend from; the oldest where they are not of one family."""
+    members = {process.pid: process for process in processes}
+    for process in sorted(members.values(), key=lambda process: (process.start, process.pid)):
+        facts = observer.facts(process.pid)
+        if facts is not None and facts.ppid not in members:
+            return process
+    return None
+
+
+def launch(
+    target: Target,
+    builds: Builds,
+    *,
+    scale: float = 1.0,
+    python: str = sys.executable,
+    max_connections: int = 0,
+    ignored: Iterable[signal.Signals] = (),
+    on_port: int = 0,
+) -> Running:
+    """Start a target and wait until it listens, as the kernel shows it: no connection is made.
+
+    Args:
+        scale: what deadlines are multiplied with.
+        python: what `{python}` stands for.
+        max_connections: what `{max-connections}` stands for, where it is not what the manifest says.
+        ignored: signals that it inherits as ignored.
+        on_port: the port, where it must be that of an earlier launch.
+
+    Raises:
+        NotInstalled: its program is missing.
+        NotReady: it did not listen in time.
+    """
+    manifest = target.manifest
+    if manifest.needs and not shutil.which(manifest.needs.program):
+        package = f" (Debian package: {manifest.needs.debian})" if manifest.needs.debian else ""
+        raise NotInstalled(f"target {target.name} needs the program {manifest.needs.program!r}{package}")
+    host = "::1" if manifest.families == ["ipv6"] else LOOPBACK
+    reserved = None if on_port or manifest.announce else port.reserve(host)
+    number = on_port or (reserved.number if reserved else 0)
+    folder = Path(tempfile.mkdtemp(prefix="forkecho-"))
+    folder.chmod(0o755)  # a target may run as somebody else
+    tokens = {
+        "host": host,
+        "port": str(number),
+        "python": python,
+        "here": target.here,
+        "dir": str(folder),
+        "build": "",
+        "max-connections": str(max_connections or manifest.demand),
+    }
+    running = Running(target, (host, number), observe.here(), Guard())
+    running.folder, running._port = folder, reserved
+    running.limit = max_connections or manifest.max_connections
+    try:
+        if manifest.build:
+            tokens["build"] = str(builds.folder(target, tokens))
+        for name, text in manifest.files.items():
+            (folder / name).write_text(fill([text], tokens)[0])
+        argv = fill(manifest.command, tokens)
+        names = tuple(manifest.env)
+        env = {**os.environ, **dict(zip(names, fill(manifest.env.values(), tokens), strict=True))}
+        env |= {"FORKECHO_HOST": host, "FORKECHO_PORT": str(number)}
+        running.ours = True
+        try:
+            cwd = fill([manifest.cwd], tokens)[0]
+            running.launched = running.guard.launch(argv, env, cwd, folder, [int(one) for one in ignored])
+        except OSError as error:
+            raise NotReady(f"{shlex.join(argv)}: {error}") from None
+        _await_listener(running, Deadline(manifest.ready_within * scale))
+    except BaseException:
+        running.stop(politely=False)
+        raise
+    return running
+
+
+def _await_listener(running: Running, deadline: Deadline) -> None:
+    """Wait until a descendant of what was launched holds a listener on the port; find the owner."""
+    observer = running.observer
+    assert observer is not None
+    pattern = re.compile(running.manifest.announce) if running.manifest.announce else None
+
+    def look() -> str:
+        if pattern and not running.address[1]:
+            found = pattern.search(running.output("stdout") + running.output("stderr"))
+            if found:
+                running.address = (running.address[0], int(found.group(1)))
+            elif not running.alive():
+                return "ended"
+            else:
+                return ""
+        listeners = {one.key for one in observer.listeners(running.address[1])}
+        family = {facts.process for facts in running.alive()}
+        held = observer.holders(listeners, [process.pid for process in family]) if listeners and family else {}
+        if owners := set().union(*held.values()) & family if held else set():
+            running.owner = root_of(owners, observer)
+            running.baseline = frozenset(facts.process for facts in running.alive())
+            return "ready" if running.owner else ""
+        return "" if family else "ended"
+
+    seen = wait_for(look, deadline)
+    if seen != "ready":
+        raise NotReady(_why_not(running, seen, deadline.seconds))
+
+
+def _why_not(running: Running, seen: str, seconds: float) -> str:
+    """What a target did instead of listening."""
+    said = (running.output("stderr").strip() or running.output("stdout").strip())[-TAIL:]
+    said = f"; it printed: {said!r}" if said else "; it printed nothing"
+    if seen == "ended":
+        status = running.guard.status(running.launched)
+        how = "ended" if status is None else _ending(status)
+        return f"the target {how} before it listened{said}"
+    where = f"on port {running.address[1]}" if running.address[1] else "or announced a port"
+    others = _other_listeners(running)
+    instead = f"; it listens on {', '.join(others)} instead" if others else ""
+    return f"the target has not listened {where} after {seconds:g} s{instead}{said}"
+
+
+def _ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+
+
+def _other_listeners(running: Running) -> list[str]:
+    """Where processes of the target listen that should have listened elsewhere."""
+    observer = running.observer
+    if observer is None:
+        return []
+    listeners = {one.key: one for one in observer.listeners(0)}
+    held = observer.holders(listeners, [facts.process.pid for facts in running.alive()])
+    return sorted(f"{listeners[key].address[0]}:{listeners[key].address[1]}" for key, by in held.items() if by)
+
+
+def start(target: Target, builds: Builds, *, scale: float = 1.0, python: str = sys.executable) -> Running:
+    """A target that listens: launched, or found where it runs already; see `launch` and `attach`."""
+    return attach(target) if target.connect else launch(target, builds, scale=scale, python=python)
+
+
+def attach(target: Target) -> Running:
+    """A target that runs already: its owner is found in the kernel if it is on this host; it is never ended.
+
+    Raises:
+        NotReady: nobody listens there, or `--pid` names a process that does not hold the listener.
+    """
+    assert target.connect is not None
+    observer = observe.here()
+    running = Running(target, target.connect, observer, Guard())
+    try:
+        _find_owner(running, observer, target.pid)
+    except BaseException:
+        running.stop()
+        raise
+    return running
+
+
+def _find_owner(running: Running, observer: Observer, pid: int) -> None:
+    """Set owner and baseline, or say in `blind` why they cannot be known."""
+    host, number = running.address
+    if not _local(host):
+        running.observer, running.blind = None, f"the target is on another host ({host})"
+        if pid:
+            raise NotReady(f"--pid {pid}: {host} is not an address of this host")
+        return
+    listeners = {one.key for one in observer.listeners(number) if one.address[0] in (host, "0.0.0.0", "::")}
+    if not listeners:
+        raise NotReady(f"nobody listens on {host}:{number}")
+    owners: set[Process] = set().union(*observer.holders(listeners).values())
+    if pid:
+        named = {process for process in owners if process.pid == pid}
+        if not named:
+            held = ", ".join(str(process.pid) for process in sorted(owners)) or "none that we may look at"
+            raise NotReady(f"--pid {pid} does not hold the listener of port {number} (those that do: {held})")
+        owners = named
+    owner = root_of(owners, observer)
+    if owner is None:
+        running.observer, running.blind = None, "the listener belongs to a process that we may not look at"
+        return
+    running.owner = owner
+    running.baseline = frozenset({owner} | {facts.process for facts in observer.descendants(owner.pid) if facts.alive})
+
+
+def _local(host: str) -> bool:
+    """The address is one of this host: only then can it be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+

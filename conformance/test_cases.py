@@ -1,0 +1,29 @@
+"""The one test function: every case is one item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from forkecho.conformance.case import Case
+from forkecho.conformance.result import CaseLine, Verdict
+from forkecho.conformance.run import Bench, judge
+
+
+def test_case(case: Case, bench: Bench, record_result: Callable[[CaseLine], None]) -> None:
+    """Play the case; the result, not the exception, is what counts."""
+    line = judge(case, bench)
+    record_result(line)
+    words = f"{line.verdict.value}: {line.reason or f'expected {line.expected}; seen: {line.seen}'}"
+    reason = bench.plan.target.manifest.known.get(case.id) or bench.plan.target.manifest.known.get(case.requirement.id)
+    match line.verdict:
+        case Verdict.PASS:
+            return
+        case Verdict.NOT_APPLICABLE | Verdict.INCONCLUSIVE:
+            pytest.skip(words)
+        case Verdict.FAIL | Verdict.WARN if reason:
+            pytest.xfail(f"known: {reason}")
+        case Verdict.WARN if not bench.plan.strict:
+            pytest.xfail(words)
+    pytest.fail(f"{case.requirement.id} {case.requirement.statement}\n{words}", pytrace=False)

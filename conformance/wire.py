@@ -1,0 +1,343 @@
+"""Connections to the target: what is sent, what comes back, how it ends. The only module that opens client sockets."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import select
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from forkecho.conformance.deadline import Deadline
+from forkecho.conformance.manifest import Claim, Reply
+from forkecho.conformance.observe import Address
+
+__all__ = ["CannotConnect", "Connection", "Transcript", "connect", "converse", "difference", "show"]
+
+CHUNK = 1 << 18  # bytes a read or a write at the most
+EVENTS_MAX = 300  # of a case's transcript; what is dropped is said
+TCP_REPAIR = 19  # linux/tcp.h
+TCP_STATES = ("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT")
+
+
+class CannotConnect(OSError):
+    """A connection was not made; the text says how that ended."""
+
+
+class Transcript:
+    """What went over the wire, in order, with the time of each event in seconds since the case began."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._dropped = 0
+        self.events: list[dict[str, Any]] = []
+
+    @property
+    def now(self) -> float:
+        """Seconds since the case began."""
+        return round(time.monotonic() - self._started, 6)
+
+    def note(self, on: str, event: str, data: bytes | None = None, **details: object) -> None:
+        """Add an event; bytes are kept as length, head and tail, and reads that follow each other as one."""
+        last = self.events[-1] if self.events else {}
+        if data is not None and event in ("sent", "received") and (last.get("on"), last.get("event")) == (on, event):
+            last["length"] += len(data)
+            last["tail"] = (bytes.fromhex(last["tail"]) + data[-16:])[-16:].hex()
+            last["until"] = self.now
+            return
+        if len(self.events) >= EVENTS_MAX:
+            self._dropped += 1
+            self.events[-1] = {"t": self.now, "on": "", "event": f"{self._dropped} further events are not shown"}
+            return
+        entry: dict[str, Any] = {"t": self.now, "on": on, "event": event, **details}
+        if data is not None:
+            entry |= {"length": len(data), "head": data[:16].hex(), "tail": data[-16:].hex()}
+        self.events.append(entry)
+
+
+def show(data: bytes, most: int = 40) -> str:
+    """Bytes for people: as a Python literal, cut in the middle where they are many."""
+    if len(data) <= most:
+        return repr(bytes(data))
+    return f"{bytes(data[: most // 2])!r}...{bytes(data[-most // 2 :])!r} ({len(data)} bytes)"
+
+
+def difference(expected: bytes, seen: bytes, offset: int) -> tuple[str, str]:
+    """Expected and seen around the first byte in which two runs of bytes differ; `offset` is where both begin."""
+    at = next(
+        (index for index, (one, other) in enumerate(zip(expected, seen, strict=False)) if one != other),
+        min(len(expected), len(seen)),
+    )
+    start = max(0, at - 4)
+    return (
+        f"{show(expected[start : at + 12])} around byte {offset + at} of the echo",
+        f"{show(seen[start : at + 12])} there",
+    )
+
+
+class Connection:
+    """One connection: everything that was sent on it, and how much of that has come back.
+
+    Args:
+        name: what the case calls it.
+        channel: a connected socket; it is made non-blocking.
+        reply: the form of the target's replies.
+        transcript: where events are noted.
+        style: how the client is written (see `Open.style`).
+    """
+
+    def __init__(self, name: str, channel: socket.socket, reply: Reply, transcript: Transcript, style: str) -> None:
+        self.name = name
+        self.channel = channel
+        self.style = style
+        self.local: Address = channel.getsockname()[:2]
+        self.remote: Address = channel.getpeername()[:2]
+        self.sent = bytearray()
+        self.echoed = 0  # bytes of `sent` that have come back unchanged
+        self.claim: Claim | None = None
+        self.ending = ""  # "end of stream", "reset", or another error's name; empty while it is open
+        self.fault: tuple[str, str] | None = None  # expected and seen, where what came is not what was sent
+        self.half_closed = False
+        self.touched = time.monotonic()
+        self._reply = reply
+        self._prefix = b"" if reply.names else None
+        self._transcript = transcript
+        channel.setblocking(False)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be read: it has ended, or what came was wrong."""
+        return bool(self.ending or self.fault)
+
+    @property
+    def whole(self) -> bool:
+        """Everything that was sent has come back."""
+        return self.echoed == len(self.sent) and not self.fault
+
+    def write(self, data: bytes | memoryview, flags: int = 0) -> int:
+        """Send what the kernel takes of `data`, without waiting; how many bytes that was."""
+        try:
+            count = self.channel.send(data[:CHUNK], flags)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.fail(error)
+            return 0
+        self.remember(bytes(data[:count]))
+        return count
+
+    def remember(self, data: bytes) -> None:
+        """These bytes were sent and are to come back."""
+        self.sent += data
+        self.touched = time.monotonic()
+        self._transcript.note(self.name, "sent", data)
+
+    def read(self) -> bool:
+        """Take what has come, without waiting, and compare it; False when there was nothing."""
+        try:
+            data = self.channel.recv(CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.fail(error)
+            return True
+        self.feed(data)
+        return True
+
+    def feed(self, data: bytes) -> None:
+        """Compare what has come with what was sent; nothing at all means the end of the stream."""
+        self.touched = time.monotonic()
+        if not data:
+            self.ending = "end of stream"
+            self._transcript.note(self.name, "end of stream")
+            if self._prefix:
+                self.fault = (f"a reply of the form {self._reply.form}", f"{show(self._prefix)}, then the end")
+            return
+        self._transcript.note(self.name, "received", data)
+        if self._prefix is not None:
+            self._prefix += data
+            self.claim = self._reply.split(self._prefix)
+            if self.claim is None:
+                if len(self._prefix) > self._reply.longest:
+                    self.fault = (f"a reply of the form {self._reply.form}", show(self._prefix))
+                return
+            data, self._prefix = self._prefix[len(self.claim.octets) :], None
+        expected = bytes(memoryview(self.sent)[self.echoed : self.echoed + len(data)])
+        if data == expected:
+            self.echoed += len(data)
+        elif data.startswith(expected) and len(expected) < len(data):
+            surplus = data[len(expected) :]
+            self.echoed += len(expected)
+            self.fault = ("nothing that was not sent", f"{show(surplus)} after all {self.echoed} bytes of the echo")
+        else:
+            # Everything of the echo that has come so far is right up to `echoed`.
+            self.fault = difference(expected, data, self.echoed)
+
+    def fail(self, error: OSError) -> None:
+        """An operation on the socket ended in this error, and the connection with it."""
+        self.ending = "reset" if error.errno in (errno.ECONNRESET, errno.EPIPE) else errno.errorcode[error.errno or 0]
+        self._transcript.note(self.name, self.ending)
+
+    def half_close(self) -> None:
+        """FIN in our direction."""
+        self.half_closed = True
+        self._transcript.note(self.name, "half-closed")
+        try:
+            self.channel.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if not self.over:
+                self.fail(error)
+
+    def close(self) -> None:
+        """Close both directions; harmless when it was done before."""
+        if self.channel.fileno() >= 0:
+            self._transcript.note(self.name, "closed")
+            self.channel.close()
+
+    def reset(self) -> None:
+        """RST: close with SO_LINGER on and a time of 0 (socket(7))."""
+        self._transcript.note(self.name, "reset by the client")
+        self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.channel.close()
+
+    def vanish(self) -> None:
+        """Close without FIN or RST, as a host does that loses its power; TCP_REPAIR, tcp(7).
+
+        Raises:
+            PermissionError: that takes CAP_NET_ADMIN.
+        """
+        self.channel.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        self._transcript.note(self.name, "vanished")
+        self.channel.close()
+
+    @property
+    def state(self) -> str:
+        """The state of our end (TCP_INFO)."""
+        number = self.channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return TCP_STATES[number] if number < len(TCP_STATES) else str(number)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes in our send queue, sent or not, that the other end has not acknowledged (SIOCOUTQ)."""
+        (count,) = struct.unpack("i", fcntl.ioctl(self.channel, termios.TIOCOUTQ, b"\0\0\0\0"))
+        return int(count)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have come and were not read yet (SIOCINQ)."""
+        (count,) = struct.unpack("i", fcntl.ioctl(self.channel, termios.FIONREAD, b"\0\0\0\0"))
+        return int(count)
+
+    def pending_error(self) -> str:
+        """The name of the error that waits on the socket, or an empty text; reading it clears it (SO_ERROR)."""
+        number = self.channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.errorcode.get(number, str(number)) if number else ""
+
+    def __str__(self) -> str:
+        """What has come on it, in words, for a failure."""
+        if self.fault:
+            return self.fault[1]
+        came = f"{self.echoed} of {len(self.sent)} bytes" if self.sent else "nothing"
+        if self.ending:
+            return f"{came}, then {'the ' if self.ending.startswith('end') else ''}{self.ending}"
+        return f"{came}, then silence for {time.monotonic() - self.touched:.1f} s"
+
+
+def begin(address: Address, receive_buffer: int = 0) -> socket.socket:
+    """A socket whose connect has been started and not waited for.
+
+    Raises:
+        CannotConnect: it was refused at once.
+    """
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    channel = socket.socket(family, socket.SOCK_STREAM)
+    channel.setblocking(False)
+    if receive_buffer:  # before the connect, or the window is agreed upon already
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    code = channel.connect_ex(address)
+    if code not in (0, errno.EINPROGRESS):
+        channel.close()
+        raise CannotConnect(code, errno.errorcode.get(code, str(code)))
+    return channel
+
+
+def finish(channel: socket.socket, deadline: Deadline) -> None:
+    """Wait until a connect that was begun is done.
+
+    Raises:
+        CannotConnect: it was refused, or nobody answered by the deadline; the socket is closed then.
+    """
+    poll = select.poll()
+    poll.register(channel, select.POLLOUT)
+    if not poll.poll(deadline.left * 1000):
+        channel.close()
+        raise CannotConnect(errno.ETIMEDOUT, f"no answer to the connect for {deadline.seconds:g} s")
+    if code := channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        channel.close()
+        raise CannotConnect(code, errno.errorcode.get(code, str(code)))
+
+
+def connect(address: Address, deadline: Deadline, receive_buffer: int = 0) -> socket.socket:
+    """A connected socket.
+
+    Raises:
+        CannotConnect: see `begin` and `finish`.
+    """
+    channel = begin(address, receive_buffer)
+    finish(channel, deadline)
+    return channel
+
+
+def converse(
+    connections: Iterable[Connection],
+    outgoing: dict[str, list[bytes]],
+    patience: float,
+    done: Callable[[Connection], bool],
+) -> None:
+    """Send and read on all connections at once, until each is `done`, over, or silent for `patience` seconds.
+
+    Args:
+        connections: those to serve; the interpreter's own loop, used for the style `non-blocking`.
+        outgoing: by name, what is to be written, a piece a write.
+        patience: seconds without a byte in either direction after which a connection is given up.
+        done: whether a connection has what it waits for.
+    """
+    waiting = {one.channel.fileno(): one for one in connections if one.channel.fileno() >= 0}
+    queues = {one.name: [memoryview(piece) for piece in outgoing.get(one.name, []) if piece] for one in waiting.values()}
+    for queue in queues.values():
+        queue.reverse()  # taken from the end
+    poll = select.poll()
+    for number, one in waiting.items():
+        one.touched = time.monotonic()
+        poll.register(number, select.POLLIN | (select.POLLOUT if queues[one.name] else 0))
+    end = time.monotonic() + 12 * patience  # a target that answers a byte now and then is given up as well
+    while waiting:
+        for number, one in list(waiting.items()):
+            if one.over or (not queues[one.name] and done(one)):
+                poll.unregister(number)
+                del waiting[number]
+        if not waiting:
+            return
+        ready = poll.poll(min(patience, 1.0) * 100)
+        for number, events in ready:
+            one = waiting[number]
+            queue = queues[one.name]
+            if events & select.POLLOUT and queue:
+                count = one.write(queue[-1])
+                queue[-1] = queue[-1][count:]
+                if not queue[-1]:
+                    queue.pop()
+                if not queue:
+                    poll.modify(number, select.POLLIN)
+            if events & ~select.POLLOUT:
+                one.read()
+        now = time.monotonic()
+        if not ready and (now > end or all(now - one.touched > patience for one in waiting.values())):
+            return
+        if now > end:
+            return

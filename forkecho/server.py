@@ -1,0 +1,406 @@
+"""A TCP echo server that serves every connection in a process of its own: the reference.
+
+The parent accepts and forks, nothing else; each child holds one connection until it ends, and then exits.
+As a class::
+
+    with ForkingEchoServer(("127.0.0.1", 0)) as server:
+        server.serve_forever()          # until shutdown(), from another thread or a signal handler
+
+or as a program: ``python -I -S server.py --port 7777``. Exit codes: 0 shut down by SIGTERM or SIGINT, 1 the
+address could not be had, 2 wrong usage.
+
+Never import ``threading`` here, nor anything that does (socketserver, logging, argparse on 3.8): its at-fork
+hook alone halves the rate of connections.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+TYPE_CHECKING = False  # typing costs every child pages to copy
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["ForkingEchoServer", "main"]
+
+BUFFER = 65536  # bytes a child holds at most for a client that does not read
+ONE_SHOT = 1024  # bytes, the largest request where the framing is one-shot
+LINGER = 2.0  # seconds a child waits for its client's end of stream after its own
+TICK = 0.05  # seconds between two looks at the children, and before the next try when descriptors ran out
+
+# What a child closes without asking which are open. A cap, as the limit may be a thousand million, or none.
+DESCRIPTORS = min(os.sysconf("SC_OPEN_MAX") % 2**64, 65536)
+
+# The client has gone again; nothing is wrong with the server. What else accept() says (EMFILE, ENFILE,
+# ENOBUFS, ENOMEM) needs time to pass, and the listener stays readable meanwhile.
+NOBODY_THERE = {errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM}
+
+
+class ForkingEchoServer:
+    """Listens from the start, serves in ``serve_forever()``, touches no signal without ``catch_signals()``.
+
+    ``address`` is a host and a port (0: any free one, then see ``server_address``). ``reply`` is what a
+    client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes once, with
+    the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close). ``grace`` is how
+    many seconds ``server_close()`` lets open connections finish.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        reply: str = "{pid}:{ppid}:{data}",
+        framing: str = "stream",
+        max_connections: int = 512,
+        backlog: int = 1024,
+        grace: float = 4.0,
+    ) -> None:
+        if framing not in ("stream", "one-shot"):
+            raise ValueError(f"framing {framing!r} is neither 'stream' nor 'one-shot'")
+        if max_connections < 1:
+            raise ValueError(f"max_connections {max_connections} is less than 1: nobody would be served")
+        self.before_data = text_before_data(reply)
+        self.framing = framing
+        self.max_connections = max_connections
+        self.backlog = backlog
+        self.grace = grace
+        self.pid = os.getpid()
+        self.children: set[int] = set()
+        self.stopping = self.hurried = self.own_process = False
+        self.serving_thread = 0
+        self.serving = _thread.allocate_lock()
+
+        self.listener = self.make_listener(address)
+        self.server_address = self.listener.getsockname()[:2]
+        self.wakened, self.waker = socket.socketpair()
+        self.wakened.setblocking(False)
+        self.waker.setblocking(False)
+
+        # Two sets to wait for: at the limit only the second is used, so that clients wait in the backlog.
+        self.clients_and_signals, self.signals = select.poll(), select.poll()
+        self.clients_and_signals.register(self.listener, select.POLLIN)
+        self.clients_and_signals.register(self.wakened, select.POLLIN)
+        self.signals.register(self.wakened, select.POLLIN)
+
+    def make_listener(self, address: tuple[str, int]) -> socket.socket:
+        """Bind and listen. Connections inherit the options: that costs nothing, and cannot come too late."""
+        listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # notice who has vanished
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # urgent data is data
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.bind(address)
+            listener.listen(self.backlog)
+            listener.setblocking(False)  # the client may have gone between poll() and accept()
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    # The parent.
+
+    def serve_forever(self) -> None:
+        """Accept and fork until ``shutdown()``; then stop listening, which resets the clients that wait."""
+        with self.serving:
+            self.pid = os.getpid()
+            self.serving_thread = _thread.get_ident()
+            reap_at = 0.0
+            try:
+                while not self.stopping:
+                    now = time.monotonic()
+                    if now >= reap_at or self.at_limit():  # one look per tick, not per connection, is enough
+                        self.reap()
+                        reap_at = now + TICK
+                    if self.wait(self.signals if self.at_limit() else self.clients_and_signals):
+                        self.accept()
+            finally:
+                self.serving_thread = 0
+                self.listener.close()
+
+    def wait(self, sources: select.poll) -> bool:
+        """Sleep until there is something to do, a tick if there are children; say whether a client waits."""
+        ready = dict(sources.poll(TICK * 1000 if self.children else None))
+        if ready.pop(self.wakened.fileno(), None):
+            try:
+                self.wakened.recv(BUFFER)  # only a reason to look: children share the other end
+            except BlockingIOError:
+                pass
+        return bool(ready) and not self.stopping
+
+    def at_limit(self) -> bool:
+        """Whether no further child may be had. A child that has ended counts until it is reaped."""
+        return len(self.children) >= self.max_connections
+
+    def accept(self) -> None:
+        """Take one connection from the backlog and have it served."""
+        try:
+            connection, _ = self.listener.accept()
+        except OSError as error:
+            if error.errno not in NOBODY_THERE:
+                self.signals.poll(TICK * 1000)
+            return
+        try:
+            self.spawn(connection)
+        finally:
+            connection.close()
+
+    def spawn(self, connection: socket.socket) -> None:
+        """Fork the process that serves this connection. Where none can be had, only this client loses."""
+        try:
+            pid = os.fork()
+        except OSError:
+            return
+        if pid == 0:
+            self.in_child(connection)
+        self.children.add(pid)
+
+    def reap(self) -> bool:
+        """Collect the children that have ended, only ours; say whether any is left."""
+        for pid in tuple(self.children):
+            try:
+                ended = os.waitpid(pid, os.WNOHANG)[0]
+            except ChildProcessError:  # SIGCHLD is ignored, so the kernel has collected it
+                ended = pid
+            if ended:
+                self.children.discard(pid)
+        return bool(self.children)
+
+    # A child.
+
+    def in_child(self, connection: socket.socket) -> None:
+        """Serve one connection and end the process: nothing may return from here into the parent's code."""
+        status = 1
+        try:
+            self.let_go(connection)
+            self.serve(connection)
+            status = 0
+        except (OSError, KeyboardInterrupt):  # the client's doing, or the user's: no news
+            pass
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)  # not exit(): what the parent has buffered or registered is not ours to run
+
+    def let_go(self, connection: socket.socket) -> None:
+        """Close the listener; in a host process all that is open, the client's end perhaps among it."""
+        if self.own_process:
+            os.close(self.listener.fileno())
+            return
+        signal.set_wakeup_fd(-1)  # or the next signal would write to a closed descriptor
+        os.closerange(3, connection.fileno())
+        os.closerange(connection.fileno() + 1, DESCRIPTORS)
+
+    def serve(self, connection: socket.socket) -> None:
+        """The whole of one connection."""
+        connection.setblocking(True)  # BSD's accept() copies the listener's mode
+        if self.framing == "one-shot":
+            self.converse_one_shot(connection)
+            self.finish(connection)
+        else:
+            self.converse_stream(connection)
+
+    def converse_stream(self, connection: socket.socket) -> None:
+        """Send back whatever comes until the client ends; the prefix goes out with the first bytes."""
+        prefix = self.prefix()
+        while True:
+            data = connection.recv(BUFFER)
+            if not data:
+                return
+            self.echo(connection, prefix + data)
+            prefix = b""
+
+    def converse_one_shot(self, connection: socket.socket) -> None:
+        """One recv, one reply."""
+        data = connection.recv(ONE_SHOT)
+        if data:
+            self.echo(connection, self.prefix() + data)
+
+    def prefix(self) -> bytes:
+        """What comes before the data. The parent's PID is from before the fork: it may have gone since."""
+        return self.before_data.replace("{pid}", str(os.getpid())).replace("{ppid}", str(self.pid)).encode()
+
+    def echo(self, connection: socket.socket, data: bytes) -> None:
+        """Write it all, however often the kernel takes only a part."""
+        connection.sendall(data)
+
+    def finish(self, connection: socket.socket) -> None:
+        """End our stream, then read the client's to its end: closing on unread input resets (RFC 2525 2.17)."""
+        connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + LINGER
+        connection.settimeout(LINGER)
+        try:
+            while time.monotonic() < deadline and connection.recv(BUFFER):
+                pass
+        except socket.timeout:
+            pass
+
+    # The end.
+
+    def shutdown(self) -> None:
+        """End ``serve_forever()``, or keep it from starting; from any thread, within a second."""
+        self.stopping = True
+        try:
+            self.waker.send(b"\0")
+        except OSError:  # full: it will wake up anyhow; closed: there is nobody to wake
+            pass
+        # Who serves must not wait for himself.
+        if self.serving_thread != _thread.get_ident() and self.serving.acquire(timeout=1):
+            self.serving.release()
+
+    def server_close(self) -> None:
+        """Stop listening, and leave no child behind: takes ``grace`` seconds at most, and a little."""
+        self.shutdown()
+        self.listener.close()
+        self.drain()
+        if self.own_process:
+            signal.set_wakeup_fd(-1)
+        self.wakened.close()
+        self.waker.close()
+
+    def drain(self) -> None:
+        """Let open connections finish, for ``grace`` seconds or until a second signal; then end them."""
+        deadline = time.monotonic() + self.grace
+        while self.reap() and not self.hurried and time.monotonic() < deadline:
+            self.wait(self.signals)
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)  # a stopped process heeds nothing else
+        deadline = time.monotonic() + 1
+        while self.reap() and time.monotonic() < deadline:
+            self.wait(self.signals)
+
+    def __enter__(self) -> ForkingEchoServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server_close()
+
+    # What a process of its own does besides.
+
+    def catch_signals(self) -> None:
+        """SIGTERM and SIGINT shut down, however the launcher has left them. SIGCHLD would only cost speed."""
+        self.own_process = True
+        signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self.on_signal)
+        signal.signal(signal.SIGINT, self.on_signal)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+
+    def on_signal(self, number: int, _: object) -> None:
+        """One handler for parent and children, since setting another in each child is dear.
+
+        A child heeds no SIGINT: Ctrl-C reaches all processes, and the parent lets open connections finish.
+        """
+        if os.getpid() != self.pid:
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+        else:
+            self.hurried = self.stopping
+            self.stopping = True
+
+    def announce(self) -> None:
+        """Print the address. A full pipe gets no line: waiting for its reader, we would serve nobody."""
+        host, port = self.server_address
+        line = f"listening on {f'[{host}]' if ':' in host else host}:{port}\n"
+        output = select.poll()
+        output.register(1, select.POLLOUT)
+        try:
+            if output.poll(0):
+                os.write(1, line.encode())
+        except OSError:
+            pass
+
+
+def text_before_data(reply: str) -> str:
+    """The part of a reply before ``{data}``; ValueError if a client could not tell where each number ends."""
+    before, data, after = reply.partition("{data}")
+    followers = before.replace("{ppid}", "{pid}").split("{pid}")[1:]
+    once = before.count("{pid}") <= 1 and before.count("{ppid}") <= 1
+    if not data or after or not once or any(not text or text[0].isdigit() for text in followers):
+        rule = "{data} stands last, {pid} and {ppid} at most once and each before something that is no digit"
+        raise ValueError(f"reply {reply!r}: {rule}")
+    return before
+
+
+# The program.
+
+OPTIONS = {"host": "127.0.0.1", "port": 0, **(ForkingEchoServer.__init__.__kwdefaults__ or {})}
+HELP = """\
+usage: {program} [--host ADDRESS] [--port PORT] [OPTION VALUE ...]
+
+  --host ADDRESS          where to listen (127.0.0.1)
+  --port PORT             0 takes any free one; the line "listening on ADDRESS:PORT" says which (0)
+  --reply REPLY           what a client gets, its bytes in place of {data} ({pid}:{ppid}:{data})
+  --framing FRAMING       stream: echo until the client ends; one-shot: one recv, one reply, close (stream)
+  --max-connections N     serve so many at once; further ones wait in the backlog (512)
+  --backlog N             so many may wait (1024)
+  --grace SECONDS         for open connections to finish after SIGTERM or SIGINT; a second signal ends it (4)
+"""
+
+
+def main(arguments: list[str] | None = None, server_class: type = ForkingEchoServer) -> int:
+    """Serve until SIGTERM or SIGINT, as the options say, and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--help" in arguments or "-h" in arguments:
+        print(HELP.replace("{program}", os.path.basename(sys.argv[0])), end="")
+        return 0
+    reopen_standard_descriptors()
+    try:
+        options = parse(arguments)
+        address = options.pop("host"), options.pop("port")
+        server = server_class(address, **options)
+    except (ValueError, OverflowError) as error:
+        return complain(2, str(error))
+    except OSError as error:
+        return complain(1, f"cannot listen on {address[0]}, port {address[1]}: {error.strerror or error}")
+    with server:
+        server.catch_signals()
+        server.announce()
+        server.serve_forever()
+    return 0
+
+
+def parse(arguments: list[str]) -> dict[str, Any]:
+    """Options, ``--name value`` or ``--name=value``, to keyword arguments of the type of their defaults."""
+    options: dict[str, Any] = dict(OPTIONS)
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        key = name[2:].replace("-", "_")
+        if not name.startswith("--") or key not in OPTIONS:
+            raise ValueError(f"no option {name} (see --help)")
+        value = value if equals else next(words, "")
+        if not value:
+            raise ValueError(f"{name} needs a value")
+        try:
+            options[key] = type(OPTIONS[key])(value)
+        except ValueError:
+            raise ValueError(f"{name}: {value!r} is not a number") from None
+    return options
+
+
+def reopen_standard_descriptors() -> None:
+    """Fill the gaps that a launcher left: no client's connection may become our standard error."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def complain(status: int, message: str) -> int:
+    """One line on standard error."""
+    try:
+        os.write(2, f"forkecho serve: {message}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
