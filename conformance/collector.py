@@ -52,6 +52,7 @@ class Collector:
         self.plan = plan
         self.cases = {case.id: case for case in cases}
         self.interrupted = False
+        self.crashed = ""  # why the session ended before its time by a fault of the suite
         self._sizes = requirement_sizes
         self._told = told
         self._lines: dict[str, CaseLine] = {}
@@ -79,6 +80,9 @@ class Collector:
 
     def results(self, missing: str = "") -> list[CaseLine]:
         """A line for every selected case; `missing` is why those without a result have none."""
+        if self.crashed:
+            lines = [self._lines.get(id_) or line_for(case, Verdict.BROKEN, self.crashed) for id_, case in self.cases.items()]
+            return settle(lines, self.plan.target.manifest.known, self._sizes)
         why = missing or ("not tried: interrupted" if self.interrupted else "not tried: the run was stopped before")
         lines = [self._lines.get(id_) or line_for(case, Verdict.BLOCKED, why) for id_, case in self.cases.items()]
         return settle(lines, self.plan.target.manifest.known, self._sizes)

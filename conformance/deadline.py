@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 #: A poll starts quickly, since most things become true within a millisecond, and slows down, since what has not is
 #: worth no processor; in seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.02
+FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01
 
 
 class Deadline:

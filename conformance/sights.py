@@ -265,7 +265,7 @@ def none_left(stage: Stage, step: See) -> None:
     """No process of the target is alive."""
 
     def look() -> str:
-        left = [facts.process for facts in stage.running.alive()]
+        left = [facts.process for facts in stage.running.alive() or stage.running.alive(thorough=True)]
         return f"{stage.describe(left)} is alive" if left else ""
 
     stage.require("no process of the server to be left", look, step.within)
@@ -273,7 +273,7 @@ def none_left(stage: Stage, step: See) -> None:
 
 def _zombies(stage: Stage) -> list[Process]:
     """Children of the listener's owner that have exited and were not waited for."""
-    below = stage.observer.descendants(stage.owner.pid)
+    below = stage.observer.descendants(stage.owner.pid, thorough=True)
     return [facts.process for facts in below if not facts.alive and facts.ppid == stage.owner.pid]
 
 

@@ -216,6 +216,8 @@ class Stage:
 
     def _holders(self, keys: Iterable[int]) -> set[Process]:
         wanted = list(keys)
+        if not wanted:
+            return set()
         if self.running.ours:
             family = [facts.process.pid for facts in self.running.alive()]
             if found := set().union(*self.observer.holders(wanted, family).values()):
@@ -294,7 +296,11 @@ class Stage:
         theirs: set[Process] = set()
         for name in apart_from:
             theirs |= self.family(name)
-        return {facts.process for facts in self.running.alive()} - self.running.baseline - theirs
+        old = self.running.baseline | theirs
+        # Nobody left is a conclusion, so it takes the look that misses nobody.
+        return {one.process for one in self.running.alive()} - old or {
+            one.process for one in self.running.alive(thorough=True)
+        } - old
 
     def named(self, value: str | list[str]) -> set[Process]:
         """The processes that names stand for: `owner`, `baseline`, `all`, or those born for a connection."""

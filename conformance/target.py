@@ -171,12 +171,12 @@ class Running:
         self.limit = target.manifest.max_connections
         self._port: port.Port | None = None
 
-    def alive(self) -> list[Facts]:
+    def alive(self, thorough: bool = False) -> list[Facts]:
         """The processes of the target that have not exited (of one that we did not start: those below its owner)."""
         if self.observer is None:
             return []
         root = self.guard.pid if self.ours else self.owner.pid if self.owner else 0
-        found = [facts for facts in self.observer.descendants(root) if facts.alive] if root else []
+        found = [facts for facts in self.observer.descendants(root, thorough) if facts.alive] if root else []
         if not self.ours and self.owner and (facts := self.observer.facts(self.owner.pid)):
             found.insert(0, facts)
         return found
@@ -284,9 +284,11 @@ def launch(
         names = tuple(manifest.env)
         env = {**os.environ, **dict(zip(names, fill(manifest.env.values(), tokens), strict=True))}
         env |= {"FORKECHO_HOST": host, "FORKECHO_PORT": str(number)}
+        cwd = fill([manifest.cwd], tokens)[0]
+        if not shutil.which(os.path.join(cwd, argv[0]) if "/" in argv[0] else argv[0], path=env.get("PATH")):
+            raise NotInstalled(f"target {target.name}: there is no program {argv[0]!r} that can be executed")
         running.ours = True
         try:
-            cwd = fill([manifest.cwd], tokens)[0]
             running.launched = running.guard.launch(argv, env, cwd, folder, [int(one) for one in ignored])
         except OSError as error:
             raise NotReady(f"{shlex.join(argv)}: {error}") from None

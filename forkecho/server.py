@@ -47,9 +47,9 @@ class ForkingEchoServer:
     """Listens from the start, serves in ``serve_forever()``, touches no signal without ``catch_signals()``.
 
     ``address`` is a host and a port (0: any free one, then see ``server_address``). ``reply`` is what a
-    client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes once, with
-    the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close). ``grace`` is how
-    many seconds ``server_close()`` lets open connections finish.
+    client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes
+    once, with the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close). ``grace``
+    is how many seconds ``server_close()`` lets open connections finish.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class ForkingEchoServer:
         connection.sendall(data)
 
     def finish(self, connection: socket.socket) -> None:
-        """End our stream, then read the client's to its end: closing on unread input resets (RFC 2525 2.17)."""
+        """End our stream, then read the client's to its end: closing on unread input resets (RFC 2525)."""
         connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + LINGER
         connection.settimeout(LINGER)

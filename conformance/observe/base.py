@@ -91,8 +91,11 @@ class Observer(ABC):
         """Which processes have each socket open; `among` limits the search to those PIDs."""
 
     @abstractmethod
-    def descendants(self, pid: int) -> list[Facts]:
-        """All processes below a process, zombies among them, parents before children."""
+    def descendants(self, pid: int, thorough: bool = False) -> list[Facts]:
+        """All processes below a process, zombies among them, parents before children.
+
+        A quick look may miss one whose sibling ends at that moment (proc(5)); a thorough one does not.
+        """
 
     @abstractmethod
     def stopped(self, process: Process) -> bool:

@@ -149,14 +149,24 @@ class LinuxObserver(Observer):
             process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=_command(pid) or name
         )
 
-    def descendants(self, pid: int) -> list[Facts]:
-        """See `Observer.descendants`."""
+    def descendants(self, pid: int, thorough: bool = False) -> list[Facts]:
+        """See `Observer.descendants`; by /proc/PID/task/TID/children, which reads the tree and not the machine."""
+        if thorough or not _CHILDREN:
+            return self._all_descendants(pid)
+        found = []
+        queue = [pid]
+        while queue:
+            for child in _children(queue.pop()):
+                if facts := self._brief(child):
+                    found.append(facts)
+                    queue.append(child)
+        return found
+
+    def _all_descendants(self, pid: int) -> list[Facts]:
+        """By the parent of every process there is."""
         children: dict[int, list[Facts]] = {}
         for other in self._pids():
-            stat = _stat(other)
-            if stat is not None:
-                name, fields = stat
-                found = Facts(process=Process(other, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=name)
+            if found := self._brief(other):
                 children.setdefault(found.ppid, []).append(found)
         found_below: list[Facts] = []
         queue = [pid]
@@ -165,6 +175,14 @@ class LinuxObserver(Observer):
             found_below += below
             queue += [one.process.pid for one in below]
         return found_below
+
+    def _brief(self, pid: int) -> Facts | None:
+        """Facts without the command line, which takes a read more."""
+        stat = _stat(pid)
+        if stat is None:
+            return None
+        name, fields = stat
+        return Facts(process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=name)
 
     def stopped(self, process: Process) -> bool:
         """See `Observer.stopped`."""
@@ -243,6 +261,21 @@ def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
     host = str(ipaddress.ip_address(source[:4] if family == socket.AF_INET else source))
     seen = Endpoint(state=STATES[state], key=inode, unread=unread, unsent=unsent)
     return (host, port), remote_port, seen, unsent
+
+
+#: The kernel was built with CONFIG_PROC_CHILDREN.
+_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def _children(pid: int) -> Iterator[int]:
+    """The children of a process, those of all its threads."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            yield from map(int, file.read().split())
 
 
 def _links(pid: int) -> Iterator[str]:

@@ -75,7 +75,7 @@ class PortableObserver(Observer):
             return Facts(process=Process(pid, start), ppid=process.ppid(), state=state, command=command)
         return None
 
-    def descendants(self, pid: int) -> list[Facts]:
+    def descendants(self, pid: int, thorough: bool = False) -> list[Facts]:
         """See `Observer.descendants`."""
         with suppress(psutil.NoSuchProcess):
             below = psutil.Process(pid).children(recursive=True)

@@ -1,0 +1,219 @@
+"""The suite against servers broken on purpose: each must be caught by what it breaks, and by nothing else.
+
+A check that no broken server fails is not a check. And a server that does nothing, or always the same, must pass nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from forkecho.conformance import fixture, requirement
+from forkecho.conformance.case import Case, expand
+from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.plan import Plan, canary
+from forkecho.conformance.requirement import Requirement
+from forkecho.conformance.result import Verdict
+from forkecho.conformance.run import Bench
+from forkecho.conformance.target import Builds, NotReady, Target, launch
+from forkecho.conformance.verdict import Outcome
+
+__all__ = ["Mutant", "Proof", "load", "nulls", "prove"]
+
+BROKEN = (Verdict.FAIL, Verdict.WARN)
+NULL_SCALE = 0.1  # null targets never answer, so nothing is gained by waiting for them
+
+#: Most of the work is waiting for a broken server to do what it never will.
+THREADS = 8
+
+
+class Mutant(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that breaks one requirement on purpose.
+
+    Attributes:
+        breaks: the requirement; empty for a null target, which keeps none.
+        also: what it breaks besides, each with the reason why that cannot be avoided.
+    """
+
+    name: str
+    breaks: str
+    also: dict[str, str]
+    target: Target
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What the suite saw of one mutant.
+
+    Attributes:
+        verdicts: by requirement, the worst that was seen of it; those that do not apply are left out.
+        killer: the case that caught it, with what was expected and seen.
+        complaints: why it proves nothing, or breaks more than it says; none when all is well.
+    """
+
+    mutant: Mutant
+    verdicts: dict[str, Verdict]
+    killer: str
+    expected: str
+    seen: str
+    played: int
+    complaints: list[str]
+
+
+def _mutant(path: Path, raw: dict[str, Any]) -> Mutant:
+    breaks, also = raw.pop("breaks", ""), raw.pop("also", {})
+    known = requirement.load()
+    for id_ in (*([breaks] if breaks else []), *also):
+        if id_ not in known:
+            raise fixture.BadFixture(f"{path.name}: there is no requirement {id_!r}")
+    manifest = fixture.convert(raw, Manifest, path.name)
+    return Mutant(
+        name=path.stem,
+        breaks=breaks,
+        also=also,
+        target=Target(name=path.stem, manifest=manifest, here=str(path.resolve().parent)),
+    )
+
+
+@cache
+def load() -> dict[str, Mutant]:
+    """All mutants by name.
+
+    Raises:
+        BadFixture: a file is malformed or names a requirement that does not exist.
+    """
+    return {path.stem: _mutant(path, dict(raw)) for path, raw in fixture.tables("mutants")}
+
+
+@cache
+def nulls() -> dict[str, Mutant]:
+    """The targets that do nothing, or always the same, by name."""
+    return {path.stem: _mutant(path, dict(raw)) for path, raw in fixture.tables("nulls")}
+
+
+def prove(
+    mutants: Iterable[Mutant],
+    nothings: Iterable[Mutant] = (),
+    *,
+    full: bool = False,
+    scale: float = 1.0,
+    told: Callable[[Proof], object] = lambda proof: None,
+) -> list[Proof]:
+    """Play the suite against each mutant and each null target; one queue, several at a time.
+
+    Args:
+        full: play every case of every requirement; otherwise the requirement that a mutant breaks up to its first kill,
+            and of all others their first case.
+        scale: what deadlines are multiplied with.
+        told: called with each proof as it is made, from whichever thread made it.
+    """
+    builds = Builds()
+
+    def examine(mutant: Mutant) -> Proof:
+        proof = _examine(mutant, builds, full, scale) if mutant.breaks else _examine_null(mutant, builds)
+        told(proof)
+        return proof
+
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(examine, [*mutants, *nothings]))
+    finally:
+        builds.close()
+
+
+def _by_requirement(manifest: Manifest) -> dict[str, list[Case]]:
+    """The cases that apply, by requirement, in the order of the files."""
+    found: dict[str, list[Case]] = {}
+    for case in expand(manifest).values():
+        if not case.unfit(manifest):
+            found.setdefault(case.requirement.id, []).append(case)
+    return {id_: found[id_] for id_ in requirement.load() if id_ in found}
+
+
+def _examine(mutant: Mutant, builds: Builds, full: bool, scale: float) -> Proof:
+    manifest = mutant.target.manifest
+    cases = _by_requirement(manifest)
+    plan = Plan(target=mutant.target, scale=scale)
+    verdicts: dict[str, Verdict] = {}
+    complaints: list[str] = []
+    killed = Outcome(verdict=Verdict.PASS)
+    killer, played = "", 0
+    first = canary(expand(manifest).values())
+    with Bench(plan, builds, canary=first) as bench:
+        for id_ in sorted(cases, key=lambda id_: id_ != mutant.breaks):
+            tried = cases[id_] if full or id_ == mutant.breaks else cases[id_][:1]
+            for case in tried:
+                ended, _ = bench.play(case)
+                played += 1
+                verdicts[id_] = _worse(verdicts.get(id_, Verdict.PASS), ended.verdict)
+                if ended.verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
+                    complaints.append(f"{case.id}: {ended.verdict.value}: {ended.reason}")
+                if ended.verdict in BROKEN and id_ == mutant.breaks and not killer:
+                    killer, killed = case.id, ended
+                if ended.verdict in BROKEN and id_ != mutant.breaks and id_ not in mutant.also:
+                    complaints.append(f"breaks {id_} too ({case.id}): expected {ended.expected}; seen: {ended.seen}")
+                if ended.verdict in BROKEN and not full:
+                    break
+    if mutant.breaks not in cases:
+        complaints.append(f"{mutant.breaks} does not apply to what its manifest declares")
+    elif not killer:
+        complaints.append(f"keeps {mutant.breaks}: none of its {len(cases[mutant.breaks])} cases fails")
+    complaints += [f"lists {id_}, which does not apply" for id_ in mutant.also if id_ not in cases]
+    return Proof(
+        mutant=mutant,
+        verdicts=verdicts,
+        killer=killer,
+        expected=killed.expected,
+        seen=killed.seen,
+        played=played,
+        complaints=complaints,
+    )
+
+
+def _worse(one: Verdict, other: Verdict) -> Verdict:
+    order = (Verdict.FAIL, Verdict.WARN, Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.BLOCKED, Verdict.PASS)
+    return min(one, other, key=order.index)
+
+
+def _examine_null(mutant: Mutant, builds: Builds) -> Proof:
+    """No case may pass: each needs an answer. The canary is left out, or everything would be blocked by it."""
+    complaints: list[str] = []
+    verdicts: dict[str, Verdict] = {}
+    played = 0
+    plan = Plan(target=mutant.target, scale=NULL_SCALE)
+    try:
+        launch(mutant.target, builds).stop()
+    except NotReady as error:
+        return Proof(
+            mutant=mutant, verdicts={}, killer="never ready", expected="", seen=str(error), played=0, complaints=[]
+        )
+    seen = ""
+    with Bench(plan, builds, canary=None) as bench:
+        for id_, cases in _by_requirement(mutant.target.manifest).items():
+            ended, _ = bench.play(cases[0])
+            played += 1
+            verdicts[id_] = ended.verdict
+            seen = seen or ended.seen
+            if ended.verdict is Verdict.PASS:
+                complaints.append(f"passes {cases[0].id}, although it never answers")
+            elif ended.verdict is Verdict.BROKEN:
+                complaints.append(f"{cases[0].id}: broken: {ended.reason}")
+    return Proof(
+        mutant=mutant,
+        verdicts=verdicts,
+        killer=f"{played} of {played} cases" if not complaints else "",
+        expected="",
+        seen=seen,
+        played=played,
+        complaints=complaints,
+    )
+
+
+def unproven(mutants: Iterable[Mutant]) -> list[Requirement]:
+    """The requirements that no mutant breaks and that are not excluded."""
+    broken = {mutant.breaks for mutant in mutants}
+    return [one for one in requirement.load().values() if one.id not in broken and not one.excluded]

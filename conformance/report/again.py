@@ -1,0 +1,61 @@
+"""The command line that plays one case of a record again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import msgspec
+
+from forkecho.conformance import target
+from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.result import Header
+
+__all__ = ["command_line"]
+
+#: Manifest keys that `forkecho check` has an option for; all others go by `--set`.
+OPTIONS = ("reply", "framing", "max-connections")
+
+
+def command_line(header: Header, case_id: str) -> str:
+    """What to type to play that case against the same target with the same seed, quoted for a shell."""
+    told = dict(header.target)
+    words = ["forkecho", "check"]
+    tail: list[str] = []
+    bundled = _bundled(told)
+    if connect := told.get("connect"):
+        words += ["--connect", str(connect)]
+        plain = Manifest()
+    elif path := told.get("manifest"):
+        words += [str(path)]
+        plain = None
+    elif bundled:
+        words += [str(told["name"])]
+        plain = bundled
+    else:
+        tail = ["--", *(str(word) for word in told.get("command", ()))]
+        plain = Manifest()
+    words += ["--case", case_id, "--seed", str(header.seed)]
+    return shlex.join(words + (_settings(told, plain) if plain else []) + tail)
+
+
+def _bundled(told: dict[str, Any]) -> Manifest | None:
+    """The manifest of that name that comes with forkecho, if it has the same command."""
+    if told.get("name") not in target.known():
+        return None
+    manifest = target.load(str(told["name"])).manifest
+    return manifest if manifest.command == told.get("command") else None
+
+
+def _settings(told: dict[str, Any], plain: Manifest) -> list[str]:
+    """The options that make of `plain` what was told."""
+    defaults = msgspec.to_builtins(plain)
+    found: list[str] = []
+    for key, value in sorted(told.items()):
+        # What is known to fail, and what a target is called, changes no case.
+        if key not in defaults or key in ("command", "title", "known") or value == defaults[key]:
+            continue
+        text = value if isinstance(value, str) else json.dumps(value)
+        found += [f"--{key}", text] if key in OPTIONS else ["--set", f"{key}={text}"]
+    return found

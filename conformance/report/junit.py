@@ -1,0 +1,77 @@
+"""The run as JUnit XML, for those who show test results of CI.
+
+One `testcase` a case: the class is the group, the name is the case's id. What the exit code of `forkecho check` counts
+against the target is a `failure`; what is the suite's own fault is an `error`; what was not judged is `skipped`. A
+broken SHOULD passes with its words in `system-out`, and is a `failure` when the run was `--strict`, as for the exit code.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from forkecho.conformance.report.printable import printable
+from forkecho.conformance.result import CaseLine, Run, Verdict
+
+__all__ = ["ELEMENTS", "render"]
+
+#: From the verdict to the element that a testcase gets; "" is a passed one without any.
+ELEMENTS = {
+    Verdict.PASS: "",
+    Verdict.FAIL: "failure",
+    Verdict.WARN: "system-out",
+    Verdict.KNOWN: "skipped",
+    Verdict.FIXED: "failure",
+    Verdict.NOT_APPLICABLE: "skipped",
+    Verdict.INCONCLUSIVE: "skipped",
+    Verdict.UNSTABLE: "failure",
+    Verdict.BLOCKED: "failure",
+    Verdict.BROKEN: "error",
+}
+
+STRICT = {Verdict.WARN: "failure", Verdict.INCONCLUSIVE: "error"}
+
+
+def render(run: Run, *, width: int = 0, color: bool = False) -> str:
+    """The run as an XML document; `width` and `color` mean nothing here."""
+    elements = ELEMENTS | (STRICT if run.header.selection.get("strict") else {})
+    cases = sorted(run.cases, key=lambda case: case.id)
+    given = [elements[case.verdict] for case in cases]
+    counts = {
+        "tests": str(len(cases)),
+        "failures": str(given.count("failure")),
+        "errors": str(given.count("error")),
+        "skipped": str(given.count("skipped")),
+        "time": f"{run.footer.seconds:.3f}",
+    }
+    root = ElementTree.Element("testsuites", {"name": "forkecho", **counts})
+    name = printable(str(run.header.target.get("name", "")))
+    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts, "timestamp": run.header.started})
+    properties = ElementTree.SubElement(suite, "properties")
+    for key in ("forkecho", "spec", "seed", "model"):
+        if (value := getattr(run.header, key)) is not None:
+            ElementTree.SubElement(properties, "property", {"name": key, "value": printable(str(value))})
+    for case in cases:
+        add(suite, case, elements[case.verdict])
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode() + "\n"
+
+
+def add(suite: ElementTree.Element, case: CaseLine, element: str) -> None:
+    """Add a case to a suite."""
+    told = {"classname": case.group, "name": case.id, "time": f"{case.seconds:.3f}"}
+    testcase = ElementTree.SubElement(suite, "testcase", told)
+    if not element:
+        return
+    inner = ElementTree.SubElement(testcase, element)
+    words = case.reason or f"expected {case.expected}; seen: {case.seen}"
+    if element != "system-out":
+        inner.set("message", printable(f"{case.verdict.value}: {words}"))
+    if element == "skipped":
+        return
+    if element != "system-out":
+        inner.set("type", case.verdict.value)
+    lines = [f"{case.verdict.value}: {case.requirement} ({case.level}): {case.title}"]
+    lines += [
+        f"{name}: {text}" for name, text in (("reason", case.reason), ("expected", case.expected), ("seen", case.seen)) if text
+    ]
+    inner.text = printable("\n".join(lines))

@@ -1,0 +1,157 @@
+"""A run of the suite from beginning to end: pytest plays the cases, the record is made of what it reports."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import forkecho
+from forkecho.conformance import observe, target
+from forkecho.conformance.case import Case, expand
+from forkecho.conformance.collector import Collector
+from forkecho.conformance.plan import Plan, select, spec_digest
+from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, totals
+from forkecho.conformance.target import Builds, NotReady
+from forkecho.conformance.verdict import exit_code
+
+__all__ = ["play"]
+
+Told = Callable[[CaseLine], object]
+
+
+def play(plan: Plan, *, jobs: int = 1, stop_first: bool = False, told: Told = lambda line: None) -> tuple[Run, str]:
+    """Judge the plan's target; the run, and why the target never became ready (empty when it did).
+
+    Args:
+        jobs: workers, each with a target of its own.
+        stop_first: end after the first failure.
+        told: called with each result as it comes.
+
+    Raises:
+        UnknownId, EmptySelection: see `plan.select`.
+        NotInstalled: the target's program is missing.
+    """
+    cases = select(plan)
+    started = datetime.datetime.now(datetime.UTC)
+    clock = time.monotonic()
+    sizes = Counter(case.requirement.id for case in expand(plan.target.manifest).values())
+    collector = Collector(plan, cases, dict(sizes), told)
+    builds = Builds()
+    missing = ""
+    try:
+        with _terminable():
+            missing = _try_start(plan, builds)
+            if not missing:
+                _pytest(msgspec.structs.replace(plan, built=builds.place), cases, collector, jobs, stop_first)
+    except KeyboardInterrupt:
+        collector.interrupted = True
+    finally:
+        builds.close()
+    lines = collector.results(f"the target never became ready: {missing}" if missing else "")
+    code = exit_code(lines, strict=plan.strict, interrupted=collector.interrupted)
+    if missing and not collector.interrupted:
+        code = 4
+    header = Header(
+        format=FORMAT,
+        forkecho=forkecho.__version__,
+        spec=spec_digest(),
+        target=plan.target.describe(),
+        model=None,
+        host=_host(),
+        seed=plan.seed,
+        selection=_told_selection(plan),
+        selected=len(cases),
+        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+    footer = Footer(
+        totals=totals(lines),
+        selected=len(cases),
+        exit=code,
+        seconds=round(time.monotonic() - clock, 3),
+        interrupted=collector.interrupted,
+    )
+    return Run(header=header, cases=tuple(sorted(lines, key=lambda line: line.id)), footer=footer), missing
+
+
+def _try_start(plan: Plan, builds: Builds) -> str:
+    """Build and start the target once, before workers do it many times; why that failed."""
+    try:
+        with target.start(plan.target, builds, scale=plan.scale, python=plan.python):
+            return ""
+    except NotReady as error:
+        return str(error)
+
+
+def _pytest(plan: Plan, cases: list[Case], collector: Collector, jobs: int, stop_first: bool) -> None:
+    """Have pytest play the cases, deaf to the surroundings: their options and plugins are for other tests.
+
+    A plugin that reruns failures, say, would hide that the target is unstable.
+    """
+    suite = Path(__file__).parent
+    arguments = [str(suite / "test_cases.py"), "-c", str(suite / "pytest.ini"), "--rootdir", str(suite)]
+    arguments += ["--plan", msgspec.json.encode(plan).decode(), "--assert=plain"]
+    # Nothing is written beside the suite, and reports are ours to make.
+    arguments += ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "pytest_timeout"]
+    if jobs > 1 and len(cases) > 1:
+        arguments += ["-p", "xdist.plugin", "-n", str(min(jobs, len(cases))), "--dist", "worksteal"]
+    if stop_first:
+        arguments.append("-x")
+    kept = {name: os.environ.pop(name, None) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        ended = pytest.main(arguments, plugins=[collector])
+        if ended in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+            collector.crashed = f"pytest ended with {ended!r}"
+    finally:
+        os.environ.pop("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+        os.environ.update({name: value for name, value in kept.items() if value is not None})
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, with its record closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _host() -> dict[str, object]:
+    """Where it was judged."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "observer": observe.here().name,
+    }
+
+
+def _told_selection(plan: Plan) -> dict[str, object]:
+    """The options that chose the cases and how they were played, as they were given."""
+    chosen = {name: value for name, value in msgspec.structs.asdict(plan.selection).items() if value}
+    defaults = Plan(target=plan.target)
+    for name in ("scale", "repeat", "strict", "stress"):
+        if (value := getattr(plan, name)) != getattr(defaults, name):
+            chosen[name] = value
+    return chosen
