@@ -221,13 +221,17 @@ def check(case: Case, place: str) -> None:
             opened |= set(names(step.open))
             blocking |= set(names(step.open)) if step.style == "blocking" else set()
             opened |= {f"{step.open}{member}" for member in range(1, step.count + 1)}
+        elif isinstance(step, Expect) and step.expect == "room":
+            opened |= set(names(step.on))
         elif isinstance(step, (Exchange, Send, Expect, See)):
             mentioned = set(names(step.on))
             if opened and (missing := sorted(mentioned - opened - {"a", "owner", "baseline", "all"})):
                 raise fixture.BadFixture(f"{place}: no step has opened {missing[0]!r}")
             if isinstance(step, Exchange) and mentioned & blocking and step.exchange.length > BLOCKING_MAX:
                 raise fixture.BadFixture(f"{place}: a blocking client sends at most {BLOCKING_MAX} bytes at once")
-    if not any(isinstance(step, Exchange) or (isinstance(step, Expect) and step.expect == "echo") for step in case.steps):
+    if not any(
+        isinstance(step, Exchange) or (isinstance(step, Expect) and step.expect in ("echo", "room")) for step in case.steps
+    ):
         raise fixture.BadFixture(f"{place}: nothing is ever echoed in it, so a server that does nothing would pass")
 
 

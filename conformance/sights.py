@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forkecho.conformance import acts
+from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.observe import Facts, Process
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import Expect, Mark, Open, Payload, See, Send
@@ -366,7 +367,8 @@ def _exit(code: int) -> str:
 
 
 def quiet(stage: Stage, step: See) -> None:
-    """At most one new line on stderr since the mark."""
+    """At most one new line on stderr since the mark, once the owner has gone; one that stays is judged elsewhere."""
+    wait_for(lambda: not stage.observer.alive(stage.owner), Deadline(stage.patience(step.within or 2.0)))
     text = stage.running.output("stderr")[stage.marks.get("stderr", 0) :]
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:

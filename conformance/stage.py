@@ -125,8 +125,10 @@ class Stage:
 
             def waiting(one: wire.Connection = one) -> str:
                 seen = self.endpoint(one)
-                held = len(self.connections)
-                return f"nobody has accepted it, while {held - 1} others are held" if seen and not seen.key else ""
+                if seen is None or seen.key:
+                    return ""
+                ends = (self.endpoint(other) for other in self.connections.values() if other.channel.fileno() >= 0)
+                return f"nobody has accepted it, while {sum(bool(end and end.key) for end in ends)} others are held"
 
             self.require(f"connection {name} to be accepted", waiting)
 

@@ -152,6 +152,7 @@ class Expect(Step, frozen=True, kw_only=True):
         "closed",
         "refused",
         "served-or-refused",
+        "room",
         "accepted",
         "queued",
         "established",

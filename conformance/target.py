@@ -330,8 +330,9 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
 
 def _why_not(running: Running, seen: str, seconds: float) -> str:
     """What a target did instead of listening."""
-    said = (running.output("stderr").strip() or running.output("stdout").strip())[-TAIL:]
-    said = f"; it printed: {said!r}" if said else "; it printed nothing"
+    text = running.output("stderr").strip() or running.output("stdout").strip()
+    last = text.splitlines()[-1].strip()[-TAIL:] if text else ""
+    said = f"; the last it printed: {last!r}" if last else "; it printed nothing"
     if seen == "ended":
         status = running.guard.status(running.launched)
         how = "ended" if status is None else _ending(status)

@@ -165,6 +165,9 @@ class Connection:
                 if len(self._prefix) > self._reply.longest:
                     self.fault = (f"a reply of the form {self._reply.form}", show(self._prefix))
                 return
+            if not self.sent:
+                self.fault = ("nothing, since nothing was sent", show(self._prefix))
+                return
             data, self._prefix = self._prefix[len(self.claim.octets) :], None
         expected = bytes(memoryview(self.sent)[self.echoed : self.echoed + len(data)])
         if data == expected:

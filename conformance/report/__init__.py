@@ -1,4 +1,4 @@
-"""Reports: each is a function from a Run to text. What a report says is in the record; how to look is what it adds."""
+"""Reports: each is a function from a Run to text; they say what the record says, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Report(Protocol):
         color: with colours, where the format has any.
     """
 
-    def __call__(self, run: Run, *, width: int = ..., color: bool = ...) -> str: ...
+    def __call__(self, run: Run, *, width: int = ..., color: bool = ...) -> str:
+        """The text."""
 
 
 #: By the name that `--format` takes.

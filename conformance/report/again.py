@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+import tomllib
 from typing import Any
 
 import msgspec
 
 from forkecho.conformance import target
+from forkecho.conformance.inline import inline
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.result import Header
 
@@ -37,6 +38,10 @@ def command_line(header: Header, case_id: str) -> str:
         tail = ["--", *(str(word) for word in told.get("command", ()))]
         plain = Manifest()
     words += ["--case", case_id, "--seed", str(header.seed)]
+    if scale := header.selection.get("scale"):
+        words += ["--timeout-scale", str(scale)]
+    if header.selection.get("stress"):
+        words += ["--stress"]
     return shlex.join(words + (_settings(told, plain) if plain else []) + tail)
 
 
@@ -56,6 +61,16 @@ def _settings(told: dict[str, Any], plain: Manifest) -> list[str]:
         # What is known to fail, and what a target is called, changes no case.
         if key not in defaults or key in ("command", "title", "known") or value == defaults[key]:
             continue
-        text = value if isinstance(value, str) else json.dumps(value)
-        found += [f"--{key}", text] if key in OPTIONS else ["--set", f"{key}={text}"]
+        found += [f"--{key}", str(value)] if key in OPTIONS else ["--set", f"{key}={_value(value)}"]
     return found
+
+
+def _value(value: object) -> str:
+    """A value for `--set`: TOML, but a text without quotes unless it would be taken for something else."""
+    if not isinstance(value, str):
+        return inline(value)
+    try:
+        tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return value
+    return inline(value)

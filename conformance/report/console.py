@@ -1,4 +1,4 @@
-"""The run for people at a terminal or in the log of a CI: what was judged, a table, each failure, the sentence."""
+"""The run for people at a terminal or in the log of a CI: what was judged, a table, failures, a sentence."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def render(run: Run, *, width: int = 100, color: bool = False) -> str:
 def sentence(run: Run) -> str:
     """The verdict on the target with the totals in one line."""
     totals = run.footer.totals
-    told = ", ".join(f"{totals[verdict]} {word}" for verdict, (word, _) in WORDS.items() if totals.get(verdict))
+    told = ", ".join(
+        f"{totals[verdict]} {word}" for verdict, (word, _) in WORDS.items() if totals.get(verdict)
+    )
     said = SENTENCES.get(run.footer.exit, f"exit code {run.footer.exit}")
     cases = f"{run.footer.selected} case{'' if run.footer.selected == 1 else 's'}"
     return f"{said}: {told or 'nothing was tried'} (of {cases}, {run.footer.seconds:.1f} s)"
@@ -134,7 +136,9 @@ class Page:
         told = header.target
         title = f": {told['title']}" if told.get("title") else ""
         self.line(f"forkecho {header.forkecho} judges {told.get('name', '?')}{title}", style="bold")
-        reached = f"which runs at {told['connect']}" if told.get("connect") else shlex.join(told.get("command", ()))
+        reached = (
+            f"which runs at {told['connect']}" if told.get("connect") else shlex.join(told.get("command", ()))
+        )
         chosen = ", ".join(f"{key} {_chosen(value)}" for key, value in header.selection.items() if value)
         self.line(reached, 2, label="target")
         if header.model:
@@ -178,7 +182,9 @@ class Page:
                 ids = "" if verdict is Verdict.NOT_APPLICABLE else f" [{_some(case.id for case in cases)}]"
                 self.line(f"{reason or 'no reason given'}{ids}", 2, label=f"{len(cases):>6} x")
             if rest := ordered[REASONS_MAX:]:
-                self.line(f"for {len(rest)} other reasons", 2, label=f"{sum(len(cases) for _, cases in rest):>6} x")
+                self.line(
+                    f"for {len(rest)} other reasons", 2, label=f"{sum(len(cases) for _, cases in rest):>6} x"
+                )
             self.line()
 
     def failures(self) -> None:
@@ -198,7 +204,9 @@ class Page:
         """The cases of one requirement that ended in the same way."""
         known = self._requirements.get(id_)
         word, style = WORDS[verdict]
-        tried = sum(case.requirement == id_ and case.verdict is not Verdict.NOT_APPLICABLE for case in self.cases)
+        tried = sum(
+            case.requirement == id_ and case.verdict is not Verdict.NOT_APPLICABLE for case in self.cases
+        )
         title = f" {known.title}" if known else ""
         count = f"{len(cases)} of {tried} case{'' if tried == 1 else 's'}"
         self.line(f"{word}: {id_} ({cases[0].level.upper()}){title}, {count}", style=f"bold {style}")
@@ -210,7 +218,10 @@ class Page:
             self.case(case, with_evidence=number < FULL)
         if len(cases) > FULL:
             self.line()
-            self.line(f"What went over the wire in the last {len(cases) - FULL} of these is in the record (--output).", 2)
+            self.line(
+                f"What was seen in the last {len(cases) - FULL} of these is in the record (--output).",
+                2,
+            )
         self.line()
 
     def case(self, case: CaseLine, *, with_evidence: bool) -> None:

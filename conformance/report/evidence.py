@@ -16,15 +16,8 @@ HEAD, TAIL = 8, 4  # bytes that are shown of what was sent or received
 
 def transcript(case: CaseLine) -> list[str]:
     """The events on the wire: `+0.012 a sent 17 bytes 48656c6c6f206563...726c6421`."""
-    lines: list[str] = []
     # The same thing on many connections in a row, 64 that connect for instance, is one line.
-    for (what, alone), together in groupby(case.transcript, key=lambda event: (_what(event), "length" in event)):
-        events = list(together)
-        if alone:
-            lines += [f"{_time(event)} {event.get('on', '')} {what} {_octets(event)}" for event in events]
-        else:
-            lines.append(f"{_time(events[0])} {_names(event.get('on', '') for event in events)} {what}".replace("  ", " "))
-    return _cut(lines)
+    return _cut([_events(what, list(together)) for what, together in groupby(case.transcript, key=_what)])
 
 
 def processes(case: CaseLine) -> list[str]:
@@ -38,8 +31,16 @@ def _process(event: dict[str, Any]) -> str:
     return f"{what} ({on}child of {event.get('ppid', '?')}): {event.get('command', '')}"
 
 
+def _events(what: str, events: list[dict[str, Any]]) -> str:
+    """A line for events that are the same but for their connection."""
+    names = _names(str(event.get("on", "")) for event in events)
+    return " ".join(filter(None, (_time(events[0]), names, what)))
+
+
 def _what(event: dict[str, Any]) -> str:
-    return str(event.get("event", ""))
+    """What happened, with the bytes where there are any."""
+    said = str(event.get("event", ""))
+    return f"{said} {_octets(event)}" if "length" in event else said
 
 
 def _time(event: dict[str, Any]) -> str:
@@ -58,7 +59,11 @@ def _octets(event: dict[str, Any]) -> str:
 def _names(names: Iterable[str]) -> str:
     """Some names, the middle left out where they are many."""
     given = list(dict.fromkeys(names))
-    return ", ".join(given) if len(given) <= 4 else f"{given[0]}, {given[1]} ... {given[-1]} ({len(given)} connections)"
+    return (
+        ", ".join(given)
+        if len(given) <= 4
+        else f"{given[0]}, {given[1]} ... {given[-1]} ({len(given)} connections)"
+    )
 
 
 def _cut(lines: list[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """The run as JUnit XML, for those who show test results of CI.
 
-One `testcase` a case: the class is the group, the name is the case's id. What the exit code of `forkecho check` counts
-against the target is a `failure`; what is the suite's own fault is an `error`; what was not judged is `skipped`. A
-broken SHOULD passes with its words in `system-out`, and is a `failure` when the run was `--strict`, as for the exit code.
+One `testcase` a case: the class is the group, the name is the case's id. What makes `forkecho check` exit
+with 1 is a `failure`, what makes it exit with 3 an `error`, and what was not judged is `skipped`. A broken
+SHOULD passes with its words in `system-out`; when the run was `--strict` it is a `failure`, and what could
+not be observed an `error`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def render(run: Run, *, width: int = 0, color: bool = False) -> str:
     }
     root = ElementTree.Element("testsuites", {"name": "forkecho", **counts})
     name = printable(str(run.header.target.get("name", "")))
-    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts, "timestamp": run.header.started})
+    suite = ElementTree.SubElement(
+        root, "testsuite", {"name": name, **counts, "timestamp": run.header.started}
+    )
     properties = ElementTree.SubElement(suite, "properties")
     for key in ("forkecho", "spec", "seed", "model"):
         if (value := getattr(run.header, key)) is not None:
@@ -53,7 +56,8 @@ def render(run: Run, *, width: int = 0, color: bool = False) -> str:
     for case in cases:
         add(suite, case, elements[case.verdict])
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode() + "\n"
+    octets: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return octets.decode() + "\n"
 
 
 def add(suite: ElementTree.Element, case: CaseLine, element: str) -> None:
@@ -72,6 +76,8 @@ def add(suite: ElementTree.Element, case: CaseLine, element: str) -> None:
         inner.set("type", case.verdict.value)
     lines = [f"{case.verdict.value}: {case.requirement} ({case.level}): {case.title}"]
     lines += [
-        f"{name}: {text}" for name, text in (("reason", case.reason), ("expected", case.expected), ("seen", case.seen)) if text
+        f"{name}: {text}"
+        for name, text in (("reason", case.reason), ("expected", case.expected), ("seen", case.seen))
+        if text
     ]
     inner.text = printable("\n".join(lines))

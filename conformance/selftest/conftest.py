@@ -1,0 +1,101 @@
+"""What the self-tests share: a folder for everything temporary, and the proof that nothing was left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forkecho.conformance import observe, port
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.guardian import PIDS_CGROUPS
+
+MARK = "FORKECHO_SELFTEST"  # a variable in the environment of everything that a test starts, with a value of its own
+LEAVES_WITHIN = 10.0  # seconds until whatever was killed has gone; a moment, unless the machine is loaded
+
+
+def marked(mark: str) -> list[str]:
+    """Every process that was started with this mark, however it hid since; zombies are nobody's any more."""
+    needle = f"{MARK}={mark}".encode()
+    found = []
+    for one in psutil.process_iter():
+        try:
+            environment = Path(f"/proc/{one.pid}/environ").read_bytes()
+            if needle in environment.split(b"\0") and one.pid != os.getpid():
+                found.append(f"{one.pid} {' '.join(one.cmdline())}")
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def _groups() -> set[Path]:
+    return {group for root in PIDS_CGROUPS for group in Path(root).glob("forkecho-*")}
+
+
+def _ours(groups: set[Path], guardians: set[int]) -> list[str]:
+    return [str(group) for group in groups if int(group.name.partition("-")[2]) in guardians]
+
+
+def _below() -> set[int]:
+    """Our descendants, but for the nursery of guardians, which stays as long as we do."""
+    me = os.getpid()
+    found = observe.here().descendants(me, thorough=True)
+    return {
+        facts.process.pid
+        for facts in found
+        if not (facts.ppid == me and _is_guardian(facts.process.pid)) and facts.alive
+    }
+
+
+def _is_guardian(pid: int) -> bool:
+    try:
+        return "guardian.py" in " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where all temporary files of the test go, those of programs that it starts as well."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    return place
+
+
+@pytest.fixture
+def nothing_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Afterwards no process, no file, no cgroup and no port is left; gives the mark that all processes bear."""
+    mark = temporary.parent.name
+    monkeypatch.setenv(MARK, mark)
+    before, ports, seen = _below(), set(port._used), _groups()
+    yield mark
+    observer = observe.here()
+    new = set(port._used) - ports
+
+    def left() -> list[str]:
+        listening = [f"port {one}" for one in new if observer.listeners(one)]
+        children = [f"our descendant {pid}" for pid in _below() - before]
+        files = [str(path) for path in temporary.glob("forkecho-*")]
+        # Whose guardian has gone is nobody's to clear away; those of other runs have a guardian.
+        groups = [str(group) for group in _groups() - seen if not psutil.pid_exists(int(group.name.partition("-")[2]))]
+        return marked_apart_from_the_nursery(mark) + listening + children + files + groups
+
+    wait_for(lambda: not left(), Deadline(LEAVES_WITHIN))
+
+    assert left() == []
+    for one in new:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+            lock.bind(f"\0forkecho-port-{one}")  # it can be had again
+
+
+def marked_apart_from_the_nursery(mark: str) -> list[str]:
+    """As `marked`; the nursery, if this test was the first to need one, bears its mark and stays."""
+    mine = {child.pid for child in psutil.Process().children()}
+    return [one for one in marked(mark) if not (int(one.split()[0]) in mine and "guardian.py" in one)]

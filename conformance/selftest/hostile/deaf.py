@@ -1,0 +1,5 @@
+"""Lives, and never listens."""
+
+import signal
+
+signal.pause()

@@ -1,0 +1,35 @@
+"""`forkecho report`: a record in another format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from forkecho.cli.saved import save
+from forkecho.conformance import result
+from forkecho.conformance.report import FORMATS
+
+__all__ = ["command"]
+
+WIDTH = 100  # characters of a line where there is no terminal to ask
+
+
+@click.command(short_help="Show the record of a run in another format.")
+@click.argument("record", metavar="RUN.jsonl", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMATS)), default="console", help="What it becomes (console)."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
+def command(record: Path, form: str, output: Path | None) -> None:
+    """Show the record of a run, RUN.jsonl, in another format.
+
+    The exit code is 0 if there was a record to show, whatever it says of the server.
+    """
+    run = result.load(record)
+    terminal = output is None and sys.stdout.isatty()
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if terminal else WIDTH
+    save(FORMATS[form](run, width=width, color=terminal and not os.environ.get("NO_COLOR")), output)

@@ -1,0 +1,20 @@
+"""`forkecho schema`: the JSON Schema of one line of a record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from forkecho.cli.saved import save
+from forkecho.conformance import result
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Print the JSON Schema of the record of a run.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
+def command(output: Path | None) -> None:
+    """Print the JSON Schema that each line of a record (`forkecho check --output RUN.jsonl`) fits."""
+    save(json.dumps(result.schema(), indent=2) + "\n", output)

@@ -1,0 +1,9 @@
+"""`forkecho send`: the client."""
+
+from __future__ import annotations
+
+from forkecho.cli.program import Program
+
+__all__ = ["command"]
+
+command = Program("send")
