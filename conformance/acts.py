@@ -30,7 +30,7 @@ from forkecho.conformance.verdict import Unmet, Unobservable
 
 __all__ = ["EXPECT", "bind", "close", "exchange", "expect", "half_close", "idle", "open_", "reset", "send", "stuff", "vanish"]
 
-STALLED = 0.25  # seconds without a byte moving anywhere: a connection that is stuffed has stalled
+STALLED = 0.15  # seconds without a byte moving anywhere: a connection that is stuffed has stalled
 
 
 def open_(stage: Stage, step: Open) -> None:
@@ -145,24 +145,34 @@ def _on(one: wire.Connection, among: list[wire.Connection]) -> str:
 
 
 def stuff(stage: Stage, step: Stuff) -> None:
-    """See `step.Stuff`; bounded in bytes, since a server that discards never stalls it."""
-    for one in stage.all(step.stuff):
-        block = stage.payload(Payload(counter=1 << 20))
-        offset = 0
-        last = (time.monotonic(), (-1, -1, -1))
+    """See `step.Stuff`; all connections at once, bounded in bytes, since a server that discards never stalls us."""
+    block = memoryview(stage.payload(Payload(counter=1 << 20)))
+    connections = stage.all(step.stuff)
+    offsets = dict.fromkeys((one.name for one in connections), 0)
+    last: tuple[float, list[tuple[int, int, int]]] = (time.monotonic(), [])
 
-        def look(one: wire.Connection = one, block: bytes = block) -> bool:
-            nonlocal offset, last
-            count = 0
-            while len(one.sent) < step.at_most and (count := one.write(memoryview(block)[offset : offset + 65536])):
-                offset = (offset + count) % (len(block) - 65536)
+    def push(one: wire.Connection) -> None:
+        while len(one.sent) < step.at_most and not one.over:
+            start = offsets[one.name]
+            count = one.write(block[start : start + min(65536, step.at_most - len(one.sent))])
+            if not count:
+                return
+            offsets[one.name] = (start + count) % (len(block) - 65536)
+
+    def look() -> bool:
+        nonlocal last
+        moved = []
+        for one in connections:
+            push(one)
             seen = stage.endpoint(one) if stage.running.observer else None
-            moved = (len(one.sent), one.unsent, seen.unread if seen else 0)
-            if moved != last[1]:
-                last = (time.monotonic(), moved)
-            return one.over or len(one.sent) >= step.at_most or time.monotonic() - last[0] > STALLED * stage.scale
+            moved.append((len(one.sent), one.unsent, seen.unread if seen else 0))
+        if moved != last[1]:
+            last = (time.monotonic(), moved)
+        full = all(one.over or len(one.sent) >= step.at_most for one in connections)
+        return full or time.monotonic() - last[0] > STALLED * stage.scale
 
-        wait_for(look, Deadline(stage.patience() * 4))
+    wait_for(look, Deadline(stage.patience() * 4))
+    for one in connections:
         stage.transcript.note(one.name, f"stalled after {len(one.sent)} bytes")
 
 
@@ -262,16 +272,17 @@ def expect_end(stage: Stage, step: Expect) -> None:
             raise Unmet(f"{wanted}, then an orderly end (FIN)", str(one))
         if stage.running.observer:
             # A reset that follows the FIN is sent while the server closes: look when nobody holds its end any more.
-            wait_for(lambda one=one: not _held(stage, one), Deadline(stage.patience(1.0)))  # type: ignore[misc]
+            wait_for(lambda one=one: _done_with(stage, one), Deadline(stage.patience(1.0)))  # type: ignore[misc]
         state, error = one.state, one.pending_error()
         clean = ("CLOSE_WAIT",) if not one.half_closed else ("CLOSE_WAIT", "TIME_WAIT", "LAST_ACK", "CLOSING", "CLOSE")
         if error or state not in clean:
             raise Unmet("an orderly end (FIN alone)", f"a FIN, then a reset ({error or state})")
 
 
-def _held(stage: Stage, one: wire.Connection) -> bool:
+def _done_with(stage: Stage, one: wire.Connection) -> bool:
+    """Nobody holds the server's end any more; or it lingers, and has read all there is, so that closing sends no reset."""
     seen = stage.endpoint(one)
-    return bool(seen and seen.key)
+    return seen is None or not seen.key or (seen.state == "FIN_WAIT2" and seen.unread == 0 and one.unsent == 0)
 
 
 def expect_reset(stage: Stage, step: Expect) -> None:

@@ -18,17 +18,20 @@ from forkecho.conformance.requirement import Applies, Requirement
 from forkecho.conformance.step import (
     BLOCKING_MAX,
     Bind,
+    Close,
     Exchange,
     Expect,
     Freeze,
     Launch,
     Open,
+    Reset,
     See,
     Send,
     Signal,
     Step,
     Stuff,
     Thaw,
+    Vanish,
     parse_all,
 )
 
@@ -71,9 +74,28 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> int:
-        """How many connections it opens at the most."""
-        opened = [step.count or (1 if isinstance(step.open, str) else len(step.open)) for step in self._opens()]
-        return max(sum(opened), 1)
+        """How many connections it has open at the most."""
+        groups: dict[str, list[str]] = {}
+        opened: set[str] = set()
+        most = 1
+        for step in self.steps:
+            if isinstance(step, Open):
+                if step.count and isinstance(step.open, str):
+                    groups[step.open] = [f"{step.open}{member}" for member in range(1, step.count + 1)]
+                opened |= {one for name in names(step.open) for one in groups.get(name, [name])}
+            elif isinstance(step, (Close, Reset, Vanish)):
+                ended = names(getattr(step, verb(step)), step.on)
+                opened -= {one for name in ended for one in groups.get(name, [name])}
+            elif isinstance(step, (Exchange, Send, Stuff)):
+                told = step.stuff if isinstance(step, Stuff) else step.on
+                opened |= {one for name in names(told) for one in groups.get(name, [name])}
+            most = max(most, len(opened))
+        return most
+
+    @property
+    def lowered(self) -> bool:
+        """It launches the target with a limit of its own."""
+        return any(isinstance(step, Launch) and step.max_connections for step in self.steps)
 
     @property
     def observes(self) -> bool:
@@ -97,6 +119,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """Why a target with this manifest is not to be tried, or an empty text."""
         if reason := self.requirement.applies.unmet(manifest) or self.applies.unmet(manifest):
             return reason
+        if self.lowered and not manifest.takes("max-connections"):
+            return "the target's command takes no {max-connections}, so its limit cannot be lowered"
         if self.beyond_limit:
             return ""
         if manifest.one_shot and self.longest > manifest.message_max:
@@ -111,9 +135,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
                 yield step.send
             elif isinstance(step, Exchange):
                 yield step.exchange
-
-    def _opens(self) -> Iterable[Open]:
-        return (step for step in self.steps if isinstance(step, Open))
 
 
 def verb(step: Step) -> str:
@@ -194,7 +215,7 @@ def expand(manifest: Manifest) -> dict[str, Case]:
         axes = {"size": values(list(template.size), manifest)} if template.size else {}
         axes |= {name: values(given, manifest) for name, given in template.each.items()}
         for combination in itertools.product(*axes.values()):
-            parameters = dict(zip(axes, combination, strict=True))
+            parameters = {"drain-within": manifest.drain_within, **dict(zip(axes, combination, strict=True))}
             suffix = "-".join(str(value) for value in combination)
             case = Case(
                 id=f"{stem}@{suffix}" if suffix else stem,

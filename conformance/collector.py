@@ -82,10 +82,10 @@ class Collector:
         """A line for every selected case; `missing` is why those without a result have none."""
         if self.crashed:
             lines = [self._lines.get(id_) or line_for(case, Verdict.BROKEN, self.crashed) for id_, case in self.cases.items()]
-            return settle(lines, self.plan.target.manifest.known, self._sizes)
+            return settle(lines, self.plan.target.manifest.failures, self._sizes)
         why = missing or ("not tried: interrupted" if self.interrupted else "not tried: the run was stopped before")
         lines = [self._lines.get(id_) or line_for(case, Verdict.BLOCKED, why) for id_, case in self.cases.items()]
-        return settle(lines, self.plan.target.manifest.known, self._sizes)
+        return settle(lines, self.plan.target.manifest.failures, self._sizes)
 
     def exit_code(self) -> ExitCode:
         """What the run's exit code is to be."""

@@ -89,7 +89,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """From here on every selected case gets a result, whatever becomes of its test (`-k` has chosen by now)."""
     config = session.config
-    cases = [item.callspec.params["case"] for item in session.items if "case" in getattr(item, "fixturenames", ())]
+    calls = (item.callspec.params for item in session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec"))
+    cases = [parameters["case"] for parameters in calls if "case" in parameters]
     if config.getoption("--plan") or hasattr(config, "workerinput") or not cases:
         return
     _watch(config, cases)

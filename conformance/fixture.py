@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -55,12 +56,25 @@ def convert(raw: object, kind: type[Record], place: str) -> Record:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        message = str(error)
-        hint = ""
-        if "unknown field" in message and " - at" not in message:
-            known = (field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
-            hint = f" (there are {', '.join(sorted(known))})"
-        raise BadFixture(f"{place}: {message}{hint}") from None
+        raise BadFixture(f"{place}: {error}{_hint(str(error), kind)}") from None
+
+
+def _hint(message: str, kind: type) -> str:
+    """What would be right instead, where the message does not say it."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    if "unknown field" in message and " - at" not in message:
+        return f" (there are {', '.join(sorted(fields))})"
+    found = re.search(r"Invalid enum value .* - at `\$\.([\w-]+)", message)
+    if found and found.group(1) in fields:
+        return f" (there are {', '.join(_choices(fields[found.group(1)]))})"
+    return ""
+
+
+def _choices(kind: Any) -> list[str]:
+    """The values of a Literal, also inside a list or a union."""
+    if get_origin(kind) is Literal:
+        return [str(value) or "''" for value in get_args(kind)]
+    return [value for part in get_args(kind) for value in _choices(part)]
 
 
 def tables(name: str) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -53,7 +53,7 @@ class _Nursery:
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(script)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )

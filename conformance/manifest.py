@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["DEFAULT_DEMAND", "Claim", "Manifest", "Needs", "Reply"]
+__all__ = ["DEFAULT_DEMAND", "Claim", "Known", "Manifest", "Needs", "Reply"]
 
 DEFAULT_DEMAND = 64  # connections at once that are demanded of a server that declares no limit (CONC-02)
 
@@ -73,6 +73,13 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debian: str = ""
 
 
+class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A failure that is known: why, and whether it comes by chance, so that a pass does not mean that it is mended."""
+
+    reason: str
+    sometimes: bool = False
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
     """Everything that a target declares; the table in the README says what each key means."""
 
@@ -95,7 +102,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     idle_timeout: float = 0.0
     families: list[Family] = msgspec.field(default_factory=lambda: ["ipv4"])
     in_process: bool = False
-    known: dict[str, str] = {}
+    known: dict[str, str | Known] = {}
 
     def __post_init__(self) -> None:
         Reply(self.reply)
@@ -111,8 +118,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
                 raise ValueError(f"{key.replace('_', '-')} must be above 0")
         if self.max_connections < 0 or self.idle_timeout < 0:
             raise ValueError("max-connections and idle-timeout must not be below 0")
-        if any(not reason.strip() for reason in self.known.values()):
+        if any(not known.reason.strip() for known in self.failures.values()):
             raise ValueError("each entry of [known] needs a reason")
+
+    @property
+    def failures(self) -> dict[str, Known]:
+        """The known failures by requirement or case."""
+        return {entry: Known(said) if isinstance(said, str) else said for entry, said in self.known.items()}
 
     @property
     def demand(self) -> int:
@@ -127,4 +139,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     @property
     def fixed_port(self) -> bool:
         """The target listens on the port that it is told."""
-        return any("{port}" in word or "@PORT@" in word for word in self.command)
+        return self.takes("port")
+
+    def takes(self, token: str) -> bool:
+        """The placeholder stands in the command or in a file that is made for it."""
+        texts = (*self.command, *self.files.values())
+        return any(f"{{{token}}}" in text or f"@{token.upper()}@" in text for text in texts)

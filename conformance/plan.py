@@ -81,7 +81,10 @@ def select(plan: Plan) -> list[Case]:
     ):
         if unknown := [one for one in ids if one not in there_are]:
             raise UnknownId(f"there is no {what} {unknown[0]!r} (there are {', '.join(there_are)})")
-    cases = list(expand(plan.target.manifest).values())
+    everything = expand(plan.target.manifest)
+    if strangers := [entry for entry in plan.target.manifest.known if entry not in known and entry not in everything]:
+        raise UnknownId(f"[known] of target {plan.target.name} names {strangers[0]!r}, which is no requirement and no case")
+    cases = list(everything.values())
     if chosen.case:
         cases = matching(cases, chosen.case)
     cases = [

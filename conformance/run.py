@@ -196,7 +196,7 @@ def judge(case: Case, bench: Bench) -> CaseLine:
     """Play a case as often as the plan says, and say what was seen."""
     plan = bench.plan
     seed = zlib.crc32(f"{plan.seed} {case.id}".encode())
-    told = {
+    told: dict[str, Any] = {
         "id": case.id,
         "title": case.title,
         "requirement": case.requirement.id,

@@ -199,7 +199,8 @@ def claims(stage: Stage, step: See) -> None:
         claim = stage.connection(name).claim
         if claim is None:
             raise Unmet(f"a reply of the form {stage.running.manifest.reply}", str(stage.connection(name)))
-        sightings = list(stage.born.get(name, {}).values())
+        # A server that does not fork may still tell the truth: that it does not fork is judged elsewhere.
+        sightings = [*stage.born.get(name, {}).values(), *stage.older.get(name, {}).values()]
         if not sightings:
             raise Unobservable("no process of this connection was seen")
         fitting = sightings
@@ -323,14 +324,20 @@ def no_listener_left(stage: Stage, step: See) -> None:
 def no_sibling(stage: Stage, step: See) -> None:
     """No process born for one connection holds another."""
 
-    def look(name: str) -> str:
-        family = stage.family(name)
-        for other in stage.connections:
-            if other != name and (both := family & stage.holders(stage.connections[other])):
-                return f"{stage.describe(both)}, born for {name}, holds {other} too"
+    members = stage.members(step.on)
+    for name in members:
+        stage.connection(name)
+
+    def look() -> str:
+        holders = stage.holders_of_all()
+        for name in members:
+            family = stage.family(name)
+            for other, held_by in holders.items():
+                if other != name and (both := family & held_by):
+                    return f"{stage.describe(both)}, born for {name}, holds {other} too"
         return ""
 
-    _each(stage, step, "the process of connection {name} to hold no other connection", look)
+    stage.require("the process of a connection to hold no other connection", look, step.within)
 
 
 def single_thread(stage: Stage, step: See) -> None:
@@ -402,7 +409,6 @@ def mark(stage: Stage, step: Mark) -> None:
     for what in step.mark:
         if what == "holders":
             for name in stage.members(step.on):
-                stage.named(name)
                 stage.marks[f"holders {name}"] = stage.holders(stage.connection(name))
         elif what == "stderr":
             stage.marks["stderr"] = len(stage.running.output("stderr"))

@@ -60,7 +60,8 @@ class Stage:
         self.connections: dict[str, wire.Connection] = {}
         self.groups: dict[str, list[str]] = {}
         self.marks: dict[str, Any] = {}
-        self.born: dict[str, dict[Process, Sighting]] = {}
+        self.born: dict[str, dict[Process, Sighting]] = {}  # by connection, those that were born for it
+        self.older: dict[str, dict[Process, Sighting]] = {}  # by connection, those that held it and were there before
         self.signalled: signal.Signals | None = None
         self._reply = Reply(running.manifest.reply)
         self._chance = random.Random(f"{seed} {case.id}")
@@ -110,6 +111,8 @@ class Stage:
                 except wire.CannotConnect as error:
                     raise Unmet(f"connection {name} to be made", str(error.strerror)) from None
                 self._pending[name] = (channel, step)
+                for known in (self.born, self.older):  # a name that is used again stands for the new connection
+                    known.pop(name, None)
                 if census:
                     self._censuses[name] = census
             if not step.queued:
@@ -226,6 +229,14 @@ class Stage:
                 return found
         return set().union(*self.observer.holders(wanted).values())
 
+    def holders_of_all(self) -> dict[str, set[Process]]:
+        """Who holds each open connection, by its name; one look at the descriptors for all of them."""
+        ends = {name: self.endpoint(one) for name, one in self.connections.items() if one.channel.fileno() >= 0}
+        keys = {name: end.key for name, end in ends.items() if end and end.key}
+        among = [facts.process.pid for facts in self.running.alive()] if self.running.ours else None
+        found = self.observer.holders(set(keys.values()), among)
+        return {name: found[key] for name, key in keys.items()}
+
     def listening(self) -> set[Process]:
         """The processes that hold a listener on the target's port."""
         return self._holders({one.key for one in self.observer.listeners(self.running.address[1])})
@@ -237,27 +248,30 @@ class Stage:
         """
         one = self.connection(name)
         census = self._censuses[name]
-        new = {process for process in self.holders(one) if not census.knew(process)}
+        held = self.holders(one)
+        new = {process for process in held if not census.knew(process)}
+        for process in held - new:
+            self._sight(self.older.setdefault(name, {}), process)
         new |= set(self.born.get(name, ()))
         for process in list(new):
             new |= {facts.process for facts in self.observer.descendants(process.pid) if facts.alive}
         for process in new:
-            self.sight(name, process)
+            if facts := self._sight(self.born.setdefault(name, {}), process):
+                self.witness("born", name, facts)
         return {process for process in self.born.get(name, ()) if self.observer.alive(process)}
 
-    def sight(self, name: str, process: Process) -> None:
-        """Remember a process with a connection, and put it into the evidence."""
-        known = self.born.setdefault(name, {})
+    def _sight(self, known: dict[Process, Sighting], process: Process) -> Facts | None:
+        """Remember a process, with what will be gone when it has; what is known of it, if it was not seen before."""
         facts = self.observer.facts(process.pid)
         if process in known or facts is None or facts.process != process:
-            return
+            return None
         parent = self.observer.facts(facts.ppid)
         known[process] = Sighting(
             facts=facts,
             local=self.observer.local_pids(process),
             parent=self.observer.local_pids(parent.process) if parent else (facts.ppid,),
         )
-        self.witness("born", name, facts)
+        return facts
 
     def witness(self, event: str, on: str, facts: Facts) -> None:
         """Put an event of a process into the evidence."""
@@ -319,12 +333,22 @@ class Stage:
         return found
 
     def _accepted_family(self, name: str) -> set[Process]:
-        """The processes born for a connection, once there are any."""
+        """The processes born for a connection, once there are any.
+
+        Raises:
+            Unmet: there are none, and the requirement is about them.
+            Unobservable: there are none, so what the case does to them cannot be done.
+        """
 
         def look() -> str:
             return "" if self.family(name) else f"it is held by {self.describe(self.holders(self.connection(name)))}"
 
-        self.require(f"connection {name} to be held by a process that was born for it", look)
+        try:
+            self.require(f"connection {name} to be held by a process that was born for it", look)
+        except Unmet as error:
+            if self.case.requirement.group in ("FORK", "HYG"):
+                raise
+            raise Unobservable(f"connection {name} has no process of its own: {error.seen}") from None
         return self.family(name)
 
     def freeze(self, value: str | list[str]) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from forkecho.conformance.observe import Address, Facts, Observer, Process
 __all__ = ["Builds", "NotInstalled", "NotReady", "Running", "Target", "UnknownTarget", "attach", "known", "launch", "load", "start"]
 
 LOOPBACK = "127.0.0.1"
+SETTLED = 0.003  # seconds in which a target that listens must start no further process to be called ready
 STOP_WITHIN = 3.0  # seconds for an orderly end between cases; whoever takes longer is killed
 TAIL = 400  # characters of a target's output that are shown
 
@@ -50,12 +52,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     manifest: Manifest
     here: str = "."
+    path: str = ""  # of a manifest that is the user's own
     connect: Address | None = None  # it runs already, there
     pid: int = 0  # of the owner of its listener, where that was said
 
     def describe(self) -> dict[str, Any]:
         """The manifest as used, for the record."""
         told: dict[str, Any] = {"name": self.name, **msgspec.to_builtins(self.manifest)}
+        if self.path:
+            told["manifest"] = self.path
         if self.connect:
             told["connect"] = f"{self.connect[0]}:{self.connect[1]}"
         return told
@@ -79,7 +84,8 @@ def load(name: str) -> Target:
     manifest = fixture.convert(fixture.read(path), Manifest, str(path))
     if not manifest.command:
         raise fixture.BadFixture(f"{path}: a target needs a command")
-    return Target(name=path.stem, manifest=manifest, here=str(path.resolve().parent))
+    own = name if name.endswith(".toml") else ""
+    return Target(name=path.stem, manifest=manifest, here=str(path.resolve().parent), path=own)
 
 
 def fill(words: Iterable[str], tokens: Mapping[str, str]) -> list[str]:
@@ -211,6 +217,8 @@ class Running:
                 self.guard.close()
         finally:
             self.ours = False
+            if self.folder:  # the guardian takes it away as well, but knows of it only if it has launched something
+                shutil.rmtree(self.folder, ignore_errors=True)
             if self._port:
                 self._port.release()
 
@@ -304,8 +312,10 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
     observer = running.observer
     assert observer is not None
     pattern = re.compile(running.manifest.announce) if running.manifest.announce else None
+    before: tuple[float, frozenset[Process]] = (0.0, frozenset())
 
     def look() -> str:
+        nonlocal before
         if pattern and not running.address[1]:
             found = pattern.search(running.output("stdout") + running.output("stderr"))
             if found:
@@ -320,7 +330,11 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
         if owners := set().union(*held.values()) & family if held else set():
             running.owner = root_of(owners, observer)
             running.baseline = frozenset(facts.process for facts in running.alive())
-            return "ready" if running.owner else ""
+            # A server that starts workers goes on doing so after it listens: the same family twice, a little apart.
+            if running.baseline != before[1]:
+                before = (time.monotonic(), running.baseline)
+            settled = time.monotonic() - before[0] >= SETTLED
+            return "ready" if running.owner and settled else ""
         return "" if family else "ended"
 
     seen = wait_for(look, deadline)

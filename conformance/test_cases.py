@@ -16,14 +16,15 @@ def test_case(case: Case, bench: Bench, record_result: Callable[[CaseLine], None
     line = judge(case, bench)
     record_result(line)
     words = f"{line.verdict.value}: {line.reason or f'expected {line.expected}; seen: {line.seen}'}"
-    reason = bench.plan.target.manifest.known.get(case.id) or bench.plan.target.manifest.known.get(case.requirement.id)
+    failures = bench.plan.target.manifest.failures
+    known = failures.get(case.id) or failures.get(case.requirement.id)
     match line.verdict:
         case Verdict.PASS:
             return
         case Verdict.NOT_APPLICABLE | Verdict.INCONCLUSIVE:
             pytest.skip(words)
-        case Verdict.FAIL | Verdict.WARN if reason:
-            pytest.xfail(f"known: {reason}")
+        case Verdict.FAIL | Verdict.WARN if known:
+            pytest.xfail(f"known: {known.reason}")
         case Verdict.WARN if not bench.plan.strict:
             pytest.xfail(words)
     pytest.fail(f"{case.requirement.id} {case.requirement.statement}\n{words}", pytrace=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from forkecho.conformance.guard import GuardianLost
+from forkecho.conformance.manifest import Known
 from forkecho.conformance.requirement import Level
 from forkecho.conformance.result import CaseLine, ExitCode, Verdict
 from forkecho.conformance.target import NotInstalled, NotReady
@@ -73,19 +74,19 @@ def combine(outcomes: list[Outcome]) -> tuple[Outcome, dict[str, int]]:
     return msgspec.structs.replace(worst, verdict=Verdict.UNSTABLE, reason=f"the same case ended differently: {said}"), counts
 
 
-def settle(cases: Iterable[CaseLine], known: Mapping[str, str], all_of: Mapping[str, int]) -> list[CaseLine]:
+def settle(cases: Iterable[CaseLine], known: Mapping[str, Known], all_of: Mapping[str, int]) -> list[CaseLine]:
     """Apply the known failures: a listed failure is `known`, a listed one that passes is `fixed`.
 
     Args:
         cases: the results of the run.
-        known: from a requirement or a case to the reason.
+        known: by requirement or case.
         all_of: how many cases each requirement has. An entry for a requirement is out of date only when all of them
             were run and none failed; one that was not run might still fail.
     """
     found = list(cases)
     bad = (Verdict.FAIL, Verdict.WARN)
     fixed: set[str] = set()
-    for entry in known:
+    for entry in (entry for entry, said in known.items() if not said.sometimes):
         concerned = [case for case in found if entry in (case.id, case.requirement)]
         passed = [case for case in concerned if case.verdict is Verdict.PASS]
         judged = [case for case in concerned if case.verdict is not Verdict.NOT_APPLICABLE]
@@ -94,11 +95,11 @@ def settle(cases: Iterable[CaseLine], known: Mapping[str, str], all_of: Mapping[
             fixed |= {case.id for case in passed}
 
     def settled(case: CaseLine) -> CaseLine:
-        reason = known.get(case.id) or known.get(case.requirement)
-        if reason and case.verdict in bad:
-            return msgspec.structs.replace(case, verdict=Verdict.KNOWN, reason=reason)
-        if case.id in fixed:
-            said = f"listed as known ({reason}), but it passes: take it off the list"
+        entry = known.get(case.id) or known.get(case.requirement)
+        if entry and case.verdict in bad:
+            return msgspec.structs.replace(case, verdict=Verdict.KNOWN, reason=entry.reason)
+        if entry and case.id in fixed:
+            said = f"listed as known ({entry.reason}), but it passes: take it off the list"
             return msgspec.structs.replace(case, verdict=Verdict.FIXED, reason=said)
         return case
 

@@ -45,6 +45,8 @@ class Transcript:
         """Add an event; bytes are kept as length, head and tail, and reads that follow each other as one."""
         last = self.events[-1] if self.events else {}
         if data is not None and event in ("sent", "received") and (last.get("on"), last.get("event")) == (on, event):
+            if len(head := bytes.fromhex(last["head"])) < 16:
+                last["head"] = (head + data)[:16].hex()
             last["length"] += len(data)
             last["tail"] = (bytes.fromhex(last["tail"]) + data[-16:])[-16:].hex()
             last["until"] = self.now

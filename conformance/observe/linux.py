@@ -259,6 +259,8 @@ def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
     rest = start + ANSWER.size + SOCKET_ID.size + SOCKET_ID_REST.size
     _, unread, unsent, _, inode = ANSWER_REST.unpack_from(answer, rest)
     host = str(ipaddress.ip_address(source[:4] if family == socket.AF_INET else source))
+    if family == socket.AF_INET6 and (mapped := ipaddress.IPv6Address(source).ipv4_mapped):
+        host = str(mapped)  # an IPv4 address on an IPv6 socket, as Java binds
     seen = Endpoint(state=STATES[state], key=inode, unread=unread, unsent=unsent)
     return (host, port), remote_port, seen, unsent
 

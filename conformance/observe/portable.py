@@ -36,15 +36,17 @@ class PortableObserver(Observer):
     def endpoint(self, local: Address, remote: Address) -> Endpoint | None:
         """See `Observer.endpoint`; queues are not to be had and are given as 0."""
         for row in psutil.net_connections("tcp"):
-            if row.raddr and _plain(row.laddr) == local and _plain(row.raddr) == remote:
+            if row.laddr and row.raddr and _plain(row.laddr) == local and _plain(row.raddr) == remote:
                 # Several processes may hold it, each in a row of its own; one without a PID is held by nobody.
                 return Endpoint(state=STATES.get(row.status, row.status), key=_key(row) if row.pid else 0)
         return None
 
     def listeners(self, port: int) -> list[Listener]:
         """See `Observer.listeners`."""
-        rows = (row for row in psutil.net_connections("tcp") if row.status == psutil.CONN_LISTEN)
-        found = {_key(row): _plain(row.laddr) for row in rows if port in (0, row.laddr.port)}
+        found: dict[int, Address] = {}
+        for row in psutil.net_connections("tcp"):
+            if row.status == psutil.CONN_LISTEN and row.laddr and port in (0, row.laddr.port):
+                found[_key(row)] = _plain(row.laddr)
         return [Listener(address=address, key=key) for key, address in found.items()]
 
     def holders(self, keys: Collection[int], among: Iterable[int] | None = None) -> dict[int, set[Process]]:

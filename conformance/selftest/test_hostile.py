@@ -273,25 +273,16 @@ def test_a_target_has_a_bound_on_its_processes_where_the_kernel_permits_one(buil
 
 def test_the_bound_on_processes_stops_a_fork_bomb(builds: Builds) -> None:
     """With the bound reached fork fails for the target, and for nobody else."""
-    # The shell waits for a line, so that it is in the group before it becomes the bomb.
-    bomb = ["sh", "-c", 'read go && exec "$@"', "sh", sys.executable, str(HERE / "bomb.py"), str(BOMB)]
-    with launch(hostile("mute"), builds) as running:
+    with launch(hostile("late_bomb"), builds) as running, socket.create_connection(running.address) as client:
         group = Path(PIDS_CGROUPS[0], f"forkecho-{running.guard.pid}")
         if not group.is_dir():
             pytest.skip("no pids cgroup may be made here")
         (group / "pids.max").write_text("20")
-        with subprocess.Popen(bomb, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            (group / "cgroup.procs").write_text(str(process.pid))
-            process.stdin.write(b"go\n")
-            process.stdin.flush()
+        client.settimeout(10)
+        client.sendall(str(BOMB).encode())
 
-            assert process.stdout.readline() == b"no more\n"
-            assert int((group / "pids.current").read_text()) <= 20
-
-            # What is in the target's group is ended as the target is, though it descends from somebody else.
-            running.stop()
+        assert client.recv(1) == b"!"
+        assert len(family(running)) <= 20
 
 
 def test_undecodable_output_does_not_keep_a_server_from_passing(builds: Builds, play: Callable[..., CaseLine]) -> None:

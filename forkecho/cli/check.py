@@ -67,6 +67,7 @@ class _Command(click.Command):
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     name: str | None,
     connect: str | None,
     pid: int | None,
@@ -82,8 +83,10 @@ def command(
     python: str,
     **options: Any,
 ) -> None:
-    """Judge a server: the reference server when none is named, one of `forkecho list targets`, one that a manifest
-    describes, any COMMAND ({port} stands for the port to listen on), or one that runs already.
+    """Judge a server.
+
+    It may be one of `forkecho list targets` (the reference server, when none is named), one that a manifest describes, any
+    COMMAND ({port} stands for the port to listen on), or one that runs already.
 
     Exit codes: 0 conformant, 1 not conformant, 2 wrong usage, 3 the suite could not judge, 4 the server never became
     ready, 5 nothing to judge, 130 interrupted.

@@ -1,0 +1,444 @@
+"""One contract for every way of asking the operating system; both ways run on Linux."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from forkecho.conformance import observe
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.observe import Address, Census, Facts, Observer, Process
+from forkecho.conformance.observe.linux import LinuxObserver
+from forkecho.conformance.observe.portable import PortableObserver
+
+WITHIN = 5.0  # seconds for what the kernel does at once
+ME = [os.getpid()]  # searched alone, since psutil reads all sockets of the machine for each process of it
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="both observers run on Linux only")
+
+
+@pytest.fixture(params=[LinuxObserver, PortableObserver], ids=lambda kind: kind.name)
+def observer(request: pytest.FixtureRequest) -> Observer:
+    """Each observer in turn."""
+    made: Observer = request.param()
+    return made
+
+
+@pytest.fixture
+def script() -> Iterator[Callable[..., tuple[int, list[int]]]]:
+    """Run a Python script that prints numbers on one line and waits for its input to end: its PID and the numbers."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(text: str, pass_fds: tuple[int, ...] = ()) -> tuple[int, list[int]]:
+        waiting = f"import os, sys\n{text}\nsys.stdin.read()\n"
+        one = subprocess.Popen(
+            [sys.executable, "-c", waiting], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=pass_fds
+        )
+        started.append(one)
+        assert one.stdout is not None
+        return one.pid, [int(word) for word in one.stdout.readline().split()]
+
+    yield run
+    for one in started:
+        one.send_signal(signal.SIGCONT)
+        one.communicate(timeout=10)
+
+
+IDLE = "print(flush=True)"
+
+#: A child that has ended and is not waited for: known to be a zombie without reaping it (waitid(2), WNOWAIT).
+ZOMBIE = """
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+print(pid, flush=True)
+"""
+
+#: A child and a grandchild; the grandchild's PID comes through a pipe.
+FAMILY = """
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    grandchild = os.fork()
+    if grandchild:
+        os.write(writing, str(grandchild).encode())
+    sys.stdin.read()
+    os._exit(0)
+print(child, int(os.read(reading, 20)), flush=True)
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listener of this process."""
+    with socket.create_server(("127.0.0.1", 0), backlog=7) as made:
+        yield made
+
+
+def facts_of(observer: Observer, pid: int) -> Facts:
+    """Facts of a process that exists."""
+    found = observer.facts(pid)
+    assert found is not None
+    return found
+
+
+def address(made: socket.socket) -> Address:
+    """Where a socket is bound."""
+    host, port = made.getsockname()[:2]
+    return host, port
+
+
+# Processes
+
+
+def test_facts_name_the_process_its_parent_and_its_command(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """Facts are those of the kernel: PID, parent, state, command line."""
+    pid, _ = script(IDLE)
+    facts = facts_of(observer, pid)
+
+    assert facts.process.pid == pid
+    assert facts.ppid == os.getpid()
+    assert facts.state in "RSD"
+    assert facts.alive
+    assert facts.command.startswith(sys.executable)
+
+
+def test_the_start_of_a_process_does_not_change(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """Asked twice, a process is the same."""
+    pid, _ = script(IDLE)
+
+    assert facts_of(observer, pid).process == facts_of(observer, pid).process
+
+
+def test_a_process_that_has_gone_is_no_error(observer: Observer) -> None:
+    """Questions about a process that has gone have answers: none, 0, stopped, False."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as one:
+        facts = facts_of(observer, one.pid)
+    gone = facts.process
+
+    assert observer.facts(gone.pid) is None
+    assert not observer.alive(gone)
+    assert observer.stopped(gone)
+    assert observer.threads(gone) == 0
+    assert observer.descriptors(gone) == 0
+    assert observer.memory(gone) == 0
+    assert observer.descendants(gone.pid) == []
+    assert observer.holders({1}, among=[gone.pid]) == {1: set()}
+    assert observer.send(gone, signal.SIGTERM) is False
+
+
+def test_a_zombie_is_not_alive_but_known(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+    """A zombie has facts and a state of its own, is a descendant, and is not alive."""
+    parent, (zombie,) = script(ZOMBIE)
+    facts = facts_of(observer, zombie)
+
+    assert (facts.state, facts.ppid, facts.alive) == ("Z", parent, False)
+    assert not observer.alive(facts.process)
+    assert observer.stopped(facts.process)
+    assert [one.process for one in observer.descendants(parent)] == [facts.process]
+    assert [one.process for one in observer.descendants(parent, thorough=True)] == [facts.process]
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_descendants_are_all_generations_parents_first(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]], thorough: bool
+) -> None:
+    """Descendants are children and theirs, in an order in which nobody stands before their parent."""
+    pid, (child, grandchild) = script(FAMILY)
+    found = observer.descendants(pid, thorough)
+
+    assert [(one.process.pid, one.ppid) for one in found] == [(child, pid), (grandchild, child)]
+
+
+def test_another_process_with_the_same_pid_is_not_taken_for_the_first(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """A PID with another start is another process: not alive, without threads, and never signalled."""
+    pid, _ = script(IDLE)
+    real = facts_of(observer, pid).process
+    other = Process(pid, real.start - 1)
+
+    assert observer.alive(real)
+    assert not observer.alive(other)
+    assert observer.send(other, signal.SIGKILL) is False
+    assert observer.send(real, 0) is True
+    assert observer.alive(real)
+
+
+def test_a_census_knows_who_was_alive_and_not_who_came_later(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """A census knows the processes of its moment, and none that was started after it."""
+    before, _ = script(IDLE)
+    census = observer.census()
+    after, _ = script(IDLE)
+
+    assert census.knew(facts_of(observer, before).process)
+    assert census.knew(facts_of(observer, os.getpid()).process)
+    assert not census.knew(facts_of(observer, after).process)
+
+
+def test_a_census_does_not_know_a_later_process_with_a_pid_that_is_used_again() -> None:
+    """A PID that was in use does not make a process known that started after the census."""
+    census = Census(pids=frozenset({100}), moment=5000)
+
+    assert census.knew(Process(100, 4999))
+    assert census.knew(Process(100, 5000))
+    assert not census.knew(Process(100, 5001))
+    assert not census.knew(Process(101, 4999))
+
+
+def test_the_moment_of_a_census_is_in_the_clock_of_starts(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """A process that starts after a census starts at its moment or later, by the observer's clock.
+
+    psutil takes the time of boot in whole seconds, so a start may be told up to a second too early by the portable one:
+    it may take a PID that is used again within a second for the old process.
+    """
+    census = observer.census()
+    pid, _ = script(IDLE)
+    slack = 100 if isinstance(observer, PortableObserver) else 0
+
+    start = facts_of(observer, pid).process.start
+
+    assert census.moment - slack <= start <= observer.census().moment + slack
+
+
+def test_stopped_is_told_from_running(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+    """A process is stopped after SIGSTOP, until SIGCONT; it is alive all the time."""
+    pid, _ = script(IDLE)
+    process = facts_of(observer, pid).process
+
+    assert not observer.stopped(process)
+    assert observer.send(process, signal.SIGSTOP)
+    assert wait_for(lambda: observer.stopped(process), Deadline(WITHIN))
+    assert observer.alive(process)
+    assert facts_of(observer, pid).state == "T"
+    assert observer.send(process, signal.SIGCONT)
+    assert wait_for(lambda: not observer.stopped(process), Deadline(WITHIN))
+
+
+def test_threads_are_counted(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+    """The first thread and those that were started."""
+    text = "import threading\nfor _ in range(3): threading.Thread(target=sys.stdin.read).start()\n" + IDLE
+    pid, _ = script(text)
+
+    assert observer.threads(facts_of(observer, pid).process) == 4
+
+
+def test_descriptors_are_counted(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+    """Ten more open files are ten more descriptors."""
+    few, _ = script(IDLE)
+    many, _ = script("kept = [open(os.devnull) for _ in range(10)]\n" + IDLE)
+    counts = [observer.descriptors(facts_of(observer, pid).process) for pid in (few, many)]
+
+    assert counts[1] - counts[0] == 10
+
+
+def test_memory_is_told_in_bytes(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+    """Forty megabytes that were written are seen."""
+    small, _ = script(IDLE)
+    large, _ = script("kept = bytearray(b'x') * (40 << 20)\n" + IDLE)
+    sizes = [observer.memory(facts_of(observer, pid).process) for pid in (small, large)]
+
+    assert 39 << 20 < sizes[1] - sizes[0] < 60 << 20
+
+
+def test_local_pids_begin_with_the_pid(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+    """A process is called by its PID in the outermost namespace that is seen."""
+    pid, _ = script(IDLE)
+
+    assert observer.local_pids(facts_of(observer, pid).process)[0] == pid
+
+
+# Sockets
+
+
+def test_an_unaccepted_connection_has_no_holder_and_an_accepted_one_has(
+    observer: Observer, listener: socket.socket
+) -> None:
+    """A connection in the backlog has key 0; once accepted it has a key, and its process holds it."""
+    with socket.create_connection(address(listener)) as client:
+        queued = observer.endpoint(address(listener), address(client))
+        connection, _ = listener.accept()
+        with connection:
+            accepted = observer.endpoint(address(listener), address(client))
+            assert queued is not None
+            assert accepted is not None
+            holders = observer.holders({accepted.key}, ME)
+
+    assert (queued.state, queued.key) == ("ESTABLISHED", 0)
+    assert accepted.state == "ESTABLISHED"
+    assert accepted.key != 0
+    assert {process.pid for process in holders[accepted.key]} == {os.getpid()}
+
+
+def test_the_two_ends_of_a_connection_are_told_apart(observer: Observer, listener: socket.socket) -> None:
+    """Both ends are in the same kernel here: each is found from its own side, with a key of its own."""
+    with socket.create_connection(address(listener)) as client, listener.accept()[0]:
+        ours = observer.endpoint(address(client), address(listener))
+        theirs = observer.endpoint(address(listener), address(client))
+
+    assert ours is not None
+    assert theirs is not None
+    assert ours.key != theirs.key
+
+
+def test_the_state_of_a_half_closed_connection(observer: Observer, listener: socket.socket) -> None:
+    """After the client's FIN the server's end is in CLOSE_WAIT, and the client's in FIN_WAIT2."""
+    with socket.create_connection(address(listener)) as client, listener.accept()[0]:
+        client.shutdown(socket.SHUT_WR)
+
+        def seen() -> tuple[str, str]:
+            theirs = observer.endpoint(address(listener), address(client))
+            ours = observer.endpoint(address(client), address(listener))
+            return theirs.state if theirs else "", ours.state if ours else ""
+
+        assert wait_for(lambda: seen() == ("CLOSE_WAIT", "FIN_WAIT2"), Deadline(WITHIN)), seen()
+
+
+def test_a_connection_that_does_not_exist_is_not_found_although_a_listener_is(
+    observer: Observer, listener: socket.socket
+) -> None:
+    """An exact look-up for which the kernel answers with the listener finds nothing."""
+    nobody = ("127.0.0.1", 1)
+
+    assert observer.endpoint(address(listener), nobody) is None
+    assert observer.endpoint(nobody, address(listener)) is None
+    with socket.create_connection(address(listener)) as client:
+        assert observer.endpoint(address(listener), nobody) is None
+        assert observer.endpoint(address(listener), (address(client)[0], address(client)[1] ^ 1)) is None
+
+
+def test_a_listener_is_found_by_its_port_with_its_holder(observer: Observer, listener: socket.socket) -> None:
+    """A listener has an address, and is held by its process."""
+    (found,) = observer.listeners(address(listener)[1])
+
+    assert found.address == address(listener)
+    assert {process.pid for process in observer.holders({found.key}, ME)[found.key]} == {os.getpid()}
+
+
+def test_port_0_stands_for_any_port(observer: Observer, listener: socket.socket) -> None:
+    """All listeners of the machine, ours among them."""
+    assert address(listener) in [one.address for one in observer.listeners(0)]
+
+
+def test_a_bound_socket_is_no_listener(observer: Observer) -> None:
+    """Only who listens counts."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+
+        assert observer.listeners(address(bound)[1]) == []
+
+
+def test_a_closed_listener_is_not_found(observer: Observer, listener: socket.socket) -> None:
+    """Once closed it is gone, although a connection that came through it is open."""
+    where = address(listener)
+    with socket.create_connection(where) as client, listener.accept()[0]:
+        listener.close()
+
+        assert observer.listeners(where[1]) == []
+        assert observer.endpoint(where, address(client)) is not None
+
+
+def test_an_ipv4_client_of_an_ipv6_listener(observer: Observer) -> None:
+    """An IPv4 client of a dual-stack listener is found by the addresses that it uses itself.
+
+    Bound to the IPv6 dress of 127.0.0.1, so that nobody else can reach it; the kernel keeps both kinds in one table.
+    """
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            listener.bind(("::ffff:127.0.0.1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+        listener.listen()
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0]:
+            found = observer.endpoint(("127.0.0.1", port), address(client))
+
+            assert found is not None
+            assert {process.pid for process in observer.holders({found.key}, ME)[found.key]} == {os.getpid()}
+            assert [one.address for one in observer.listeners(port)] == [("127.0.0.1", port)]
+
+
+def test_an_ipv6_connection(observer: Observer) -> None:
+    """IPv6 is asked in the same way."""
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listener, socket.create_connection(address(listener)) as client, listener.accept()[0]:
+        found = observer.endpoint(address(listener), address(client))
+
+        assert found is not None
+        assert found.key != 0
+        assert observer.endpoint(address(listener), ("::1", 1)) is None
+        assert [one.address for one in observer.listeners(address(listener)[1])] == [address(listener)]
+
+
+def test_all_holders_of_a_socket_are_found(
+    observer: Observer, listener: socket.socket, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """A socket that was inherited is held by both processes; a search among some finds those."""
+    heir, _ = script(IDLE, pass_fds=(listener.fileno(),))
+    (key,) = (one.key for one in observer.listeners(address(listener)[1]))
+
+    assert {one.pid for one in observer.holders({key})[key]} == {os.getpid(), heir}
+    assert {one.pid for one in observer.holders({key}, among=[heir])[key]} == {heir}
+    assert observer.holders({key}, among=[])[key] == set()
+
+
+def test_queues_are_seen_where_they_can_be(observer: Observer, listener: socket.socket) -> None:
+    """Bytes that nobody has read are counted; the portable observer cannot know, and says 0."""
+    with socket.create_connection(address(listener)) as client, listener.accept()[0]:
+        client.sendall(b"x" * 100)
+
+        def unread() -> int:
+            found = observer.endpoint(address(listener), address(client))
+            assert found is not None
+            assert found.unsent == 0
+            return found.unread
+
+        if isinstance(observer, PortableObserver):
+            assert unread() == 0
+        else:
+            assert wait_for(lambda: unread() == 100, Deadline(WITHIN))
+
+
+def test_the_backlog_is_seen_where_it_can_be(observer: Observer, listener: socket.socket) -> None:
+    """Linux tells the backlog of a listener; the portable observer cannot know, and says 0."""
+    (found,) = observer.listeners(address(listener)[1])
+
+    assert found.backlog == (0 if isinstance(observer, PortableObserver) else 7)
+
+
+# Both
+
+
+def test_both_tell_the_same_of_the_same_processes(script: Callable[..., tuple[int, list[int]]]) -> None:
+    """PID, parent, state and command are the same whoever is asked; the clocks of starts differ."""
+    pid, (zombie,) = script(ZOMBIE)
+
+    def told(observer: Observer) -> list[tuple[int, int, str, str]]:
+        found = [facts_of(observer, one) for one in (pid, zombie)]
+        return [(one.process.pid, one.ppid, one.state, "" if one.state == "Z" else one.command) for one in found]
+
+    assert told(LinuxObserver()) == told(PortableObserver())
+
+
+def test_the_best_observer_of_linux() -> None:
+    """On Linux the kernel is asked directly."""
+    assert isinstance(observe.here(), LinuxObserver)
