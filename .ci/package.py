@@ -50,7 +50,9 @@ def in_wheel(sdist: Path) -> set[str]:
         )
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            return {name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith("/")}
+            return {
+                name for name in archive.namelist() if ".dist-info/" not in name and not name.endswith("/")
+            }
 
 
 def main(checkout: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import statistics
 import time
@@ -28,7 +29,20 @@ from forkecho.conformance.step import (
 from forkecho.conformance.styles import STYLES
 from forkecho.conformance.verdict import Unmet, Unobservable
 
-__all__ = ["EXPECT", "bind", "close", "exchange", "expect", "half_close", "idle", "open_", "reset", "send", "stuff", "vanish"]
+__all__ = [
+    "EXPECT",
+    "bind",
+    "close",
+    "exchange",
+    "expect",
+    "half_close",
+    "idle",
+    "open_",
+    "reset",
+    "send",
+    "stuff",
+    "vanish",
+]
 
 STALLED = 0.15  # seconds without a byte moving anywhere: a connection that is stuffed has stalled
 
@@ -44,7 +58,7 @@ def cut(data: bytes, pieces: int | list[int]) -> list[bytes]:
         size = pieces or max(len(data), 1)
         return [data[start : start + size] for start in range(0, len(data), size)]
     ends = [sum(pieces[:count]) for count in range(len(pieces) + 1)]
-    parts = [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    parts = [data[start:end] for start, end in itertools.pairwise(ends)]
     return [part for part in (*parts, data[ends[-1] :]) if part]
 
 
@@ -105,7 +119,10 @@ def exchange(stage: Stage, step: Exchange) -> None:
         _exchange_once(stage, step)
         durations.append(time.monotonic() - started)
     if step.fast and (median := statistics.median(durations)) > step.fast * stage.scale:
-        raise Unmet(f"a median of at most {step.fast * 1000:g} ms", f"{median * 1000:.1f} ms over {step.times} exchanges")
+        raise Unmet(
+            f"a median of at most {step.fast * 1000:g} ms",
+            f"{median * 1000:.1f} ms over {step.times} exchanges",
+        )
 
 
 def _exchange_once(stage: Stage, step: Exchange) -> None:
@@ -124,7 +141,10 @@ def _exchange_once(stage: Stage, step: Exchange) -> None:
         if chosen := [one for one in connections if one.style == style]:
             play(chosen, outgoing, stage.patience())
     wire.converse(
-        [one for one in connections if one.style not in STYLES], outgoing, stage.patience(), lambda one: one.whole
+        [one for one in connections if one.style not in STYLES],
+        outgoing,
+        stage.patience(),
+        lambda one: one.whole,
     )
     _demand_whole(connections, outgoing)
 
@@ -136,7 +156,9 @@ def _demand_whole(connections: list[wire.Connection], outgoing: dict[str, list[b
         if one.fault:
             raise Unmet(one.fault[0], f"{one.fault[1]}{_on(one, connections)}")
         if not one.whole or (total and not one.sent):
-            wanted = f"all {len(one.sent)} bytes back" if one.sent else f"{total} bytes to be taken and echoed"
+            wanted = (
+                f"all {len(one.sent)} bytes back" if one.sent else f"{total} bytes to be taken and echoed"
+            )
             raise Unmet(wanted, f"{one}{_on(one, connections)}")
 
 
@@ -214,7 +236,11 @@ def bind(stage: Stage, step: Bind) -> None:
             successor.listen()
         except OSError as error:
             held = stage.running.observer and stage.running.observer.listeners(port)
-            why = f"still listened on by {stage.describe(stage.listening())}" if held else "nobody listens on it"
+            why = (
+                f"still listened on by {stage.describe(stage.listening())}"
+                if held
+                else "nobody listens on it"
+            )
             name = errno.errorcode.get(error.errno or 0, str(error))
             raise Unmet(f"port {port} to be free for a successor at once", f"{name}, {why}") from None
 
@@ -274,7 +300,11 @@ def expect_end(stage: Stage, step: Expect) -> None:
             # A reset that follows the FIN is sent while the server closes: look when nobody holds its end any more.
             wait_for(lambda one=one: _done_with(stage, one), Deadline(stage.patience(1.0)))  # type: ignore[misc]
         state, error = one.state, one.pending_error()
-        clean = ("CLOSE_WAIT",) if not one.half_closed else ("CLOSE_WAIT", "TIME_WAIT", "LAST_ACK", "CLOSING", "CLOSE")
+        clean = (
+            ("CLOSE_WAIT",)
+            if not one.half_closed
+            else ("CLOSE_WAIT", "TIME_WAIT", "LAST_ACK", "CLOSING", "CLOSE")
+        )
         if error or state not in clean:
             raise Unmet("an orderly end (FIN alone)", f"a FIN, then a reset ({error or state})")
 
@@ -282,7 +312,9 @@ def expect_end(stage: Stage, step: Expect) -> None:
 def _done_with(stage: Stage, one: wire.Connection) -> bool:
     """Nobody holds the server's end any more; or it lingers, and has read all there is, so that closing sends no reset."""
     seen = stage.endpoint(one)
-    return seen is None or not seen.key or (seen.state == "FIN_WAIT2" and seen.unread == 0 and one.unsent == 0)
+    return (
+        seen is None or not seen.key or (seen.state == "FIN_WAIT2" and seen.unread == 0 and one.unsent == 0)
+    )
 
 
 def expect_reset(stage: Stage, step: Expect) -> None:
@@ -348,7 +380,9 @@ def _stays(stage: Stage, step: Expect, look: Callable[[], str], expected: str) -
 
     started = time.monotonic()
     if wait_for(broken, Deadline(step.stays * stage.scale)):
-        raise Unmet(f"{expected} for {step.stays:g} s", f"{objection} after {time.monotonic() - started:.3f} s")
+        raise Unmet(
+            f"{expected} for {step.stays:g} s", f"{objection} after {time.monotonic() - started:.3f} s"
+        )
 
 
 def expect_queued(stage: Stage, step: Expect) -> None:
@@ -372,7 +406,8 @@ def expect_established(stage: Stage, step: Expect) -> None:
     done = [name for name in members if stage.finish(name, deadline)]
     if len(done) < len(members):
         raise Unmet(
-            f"{len(members)} connects at once to be established within {deadline.seconds:g} s", f"{len(done)} are"
+            f"{len(members)} connects at once to be established within {deadline.seconds:g} s",
+            f"{len(done)} are",
         )
 
 

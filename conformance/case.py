@@ -53,7 +53,9 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     each: dict[str, list[Value]] = {}
     applies: Applies = Applies()
     own: bool = False  # a target of its own, which it may end
-    beyond_limit: bool = False  # it opens more connections, or sends more, than the target declares on purpose
+    beyond_limit: bool = (
+        False  # on purpose it opens more connections, or sends more, than the target declares
+    )
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +113,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """It launches, signals or ends the target, or needs a launch of its own."""
         return self.own or any(
             isinstance(step, (Launch, Bind, Signal))
-            or (isinstance(step, (Freeze, Thaw)) and {"owner", "baseline"} & set(names(getattr(step, verb(step)))))
+            or (
+                isinstance(step, (Freeze, Thaw))
+                and {"owner", "baseline"} & set(names(getattr(step, verb(step))))
+            )
             for step in self.steps
         )
 
@@ -124,7 +129,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         if self.beyond_limit:
             return ""
         if manifest.one_shot and self.longest > manifest.message_max:
-            return f"a one-shot target takes {manifest.message_max} bytes as one request, this is {self.longest}"
+            return (
+                f"a one-shot target takes {manifest.message_max} bytes as one request, this is {self.longest}"
+            )
         if 0 < manifest.max_connections < self.held:
             return f"the target declares max-connections = {manifest.max_connections}, this needs {self.held}"
         return ""
@@ -249,11 +256,16 @@ def check(case: Case, place: str) -> None:
             if opened and (missing := sorted(mentioned - opened - {"a", "owner", "baseline", "all"})):
                 raise fixture.BadFixture(f"{place}: no step has opened {missing[0]!r}")
             if isinstance(step, Exchange) and mentioned & blocking and step.exchange.length > BLOCKING_MAX:
-                raise fixture.BadFixture(f"{place}: a blocking client sends at most {BLOCKING_MAX} bytes at once")
+                raise fixture.BadFixture(
+                    f"{place}: a blocking client sends at most {BLOCKING_MAX} bytes at once"
+                )
     if not any(
-        isinstance(step, Exchange) or (isinstance(step, Expect) and step.expect in ("echo", "room")) for step in case.steps
+        isinstance(step, Exchange) or (isinstance(step, Expect) and step.expect in ("echo", "room"))
+        for step in case.steps
     ):
-        raise fixture.BadFixture(f"{place}: nothing is ever echoed in it, so a server that does nothing would pass")
+        raise fixture.BadFixture(
+            f"{place}: nothing is ever echoed in it, so a server that does nothing would pass"
+        )
 
 
 def matching(cases: Iterable[Case], globs: Iterable[str]) -> list[Case]:

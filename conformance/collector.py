@@ -81,10 +81,17 @@ class Collector:
     def results(self, missing: str = "") -> list[CaseLine]:
         """A line for every selected case; `missing` is why those without a result have none."""
         if self.crashed:
-            lines = [self._lines.get(id_) or line_for(case, Verdict.BROKEN, self.crashed) for id_, case in self.cases.items()]
+            lines = [
+                self._lines.get(id_) or line_for(case, Verdict.BROKEN, self.crashed)
+                for id_, case in self.cases.items()
+            ]
             return settle(lines, self.plan.target.manifest.failures, self._sizes)
-        why = missing or ("not tried: interrupted" if self.interrupted else "not tried: the run was stopped before")
-        lines = [self._lines.get(id_) or line_for(case, Verdict.BLOCKED, why) for id_, case in self.cases.items()]
+        why = missing or (
+            "not tried: interrupted" if self.interrupted else "not tried: the run was stopped before"
+        )
+        lines = [
+            self._lines.get(id_) or line_for(case, Verdict.BLOCKED, why) for id_, case in self.cases.items()
+        ]
         return settle(lines, self.plan.target.manifest.failures, self._sizes)
 
     def exit_code(self) -> ExitCode:

@@ -28,9 +28,13 @@ COLLECTOR = pytest.StashKey[Collector]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("forkecho", "the conformance suite")
-    group.addoption("--target", default=os.environ.get("FORKECHO_TARGET", "reference"), help="the server to judge")
+    group.addoption(
+        "--target", default=os.environ.get("FORKECHO_TARGET", "reference"), help="the server to judge"
+    )
     group.addoption("--seed", type=int, default=0, help="of the payloads (0)")
-    group.addoption("--timeout-scale", type=float, default=1.0, help="what all deadlines are multiplied with (1)")
+    group.addoption(
+        "--timeout-scale", type=float, default=1.0, help="what all deadlines are multiplied with (1)"
+    )
     group.addoption("--repeat", type=int, default=1, help="play each case so many times (1)")
     group.addoption("--plan", default="", help=argparse.SUPPRESS)  # how `forkecho check` hands over
 
@@ -89,7 +93,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """From here on every selected case gets a result, whatever becomes of its test (`-k` has chosen by now)."""
     config = session.config
-    calls = (item.callspec.params for item in session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec"))
+    calls = (
+        item.callspec.params
+        for item in session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    )
     cases = [parameters["case"] for parameters in calls if "case" in parameters]
     if config.getoption("--plan") or hasattr(config, "workerinput") or not cases:
         return

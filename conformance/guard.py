@@ -87,7 +87,9 @@ class Guard:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def launch(self, argv: list[str], env: dict[str, str], cwd: str, folder: Path, ignore: Iterable[int]) -> int:
+    def launch(
+        self, argv: list[str], env: dict[str, str], cwd: str, folder: Path, ignore: Iterable[int]
+    ) -> int:
         """Start the target; its PID. Its output goes to `stdout` and `stderr` in `folder`.
 
         Raises:

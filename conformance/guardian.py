@@ -13,6 +13,8 @@ each with one; the end of its input means that the suite has ended, in whatever 
     {"op": "end"}                 -> {"left"}: everything below is killed; the PIDs that could not be
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import errno
@@ -25,6 +27,10 @@ import socket
 import sys
 import time
 
+TYPE_CHECKING = False  # typing takes longer to import than all the rest
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 OUTPUT_MAX = 1 << 20  # bytes of a target's output that are kept, of each stream; the rest is read and dropped
 PROCESSES_MAX = 8192  # of one target, where the kernel lets us say so: a fork bomb must not take the machine
@@ -35,16 +41,19 @@ PIDS_CGROUPS = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
 class Guardian:
     """One target, everything below it, and the suite's end of the line."""
 
-    def __init__(self, channel):
+    def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
-        self.statuses = {}
-        self.streams = {}  # descriptor to read from -> [file to write to, bytes that may still be written]
-        self.frozen = []
-        self.folder = None
-        self.target = None
-        self.cgroup = None
+        self.statuses: dict[int, int] = {}
+        # Descriptor to read from -> [file to write to, bytes that may still be written].
+        self.streams: dict[int, list[int]] = {}
+        self.frozen: list[list[int]] = []
+        self.folder: str | None = None
+        self.target: int | None = None
+        self.cgroup: str | None = None
 
-    def launch(self, argv, env, cwd, folder, ignore):
+    def launch(
+        self, argv: list[str], env: dict[str, str], cwd: str, folder: str, ignore: list[int]
+    ) -> dict[str, Any]:
         """Start the target in a session of its own, with default dispositions, its output bounded."""
         self.folder = folder
         self.enter_cgroup()
@@ -68,7 +77,15 @@ class Guardian:
         self.target = pid
         return {"pid": pid}
 
-    def become_target(self, argv, env, cwd, ignore, outputs, failure):
+    def become_target(
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str,
+        ignore: list[int],
+        outputs: list[int],
+        failure: int,
+    ) -> NoReturn:
         """In the child: the target's surroundings, then the target. Never returns."""
         try:
             os.setsid()
@@ -91,10 +108,10 @@ class Guardian:
         finally:
             os._exit(127)
 
-    def enter_cgroup(self):
+    def enter_cgroup(self) -> None:
         """A pids cgroup for the target where that is permitted, so that it cannot fork without end."""
         for root in PIDS_CGROUPS:
-            group = os.path.join(root, "forkecho-%d" % os.getpid())
+            group = os.path.join(root, f"forkecho-{os.getpid()}")
             try:
                 os.mkdir(group)
             except OSError:
@@ -108,7 +125,7 @@ class Guardian:
             self.cgroup = group
             return
 
-    def reap(self):
+    def reap(self) -> bool:
         """Take every child that has ended, ours or inherited; remember how it ended. False when none is left at all."""
         try:
             while True:
@@ -121,7 +138,7 @@ class Guardian:
         except ChildProcessError:
             return False
 
-    def drain(self):
+    def drain(self) -> None:
         """Copy what the target has printed into its files, up to the bound."""
         for reading in list(self.streams):
             with contextlib.suppress(BlockingIOError):
@@ -137,14 +154,15 @@ class Guardian:
                         os.write(file, chunk[:room])
                     self.streams[reading][1] = max(0, room - len(chunk))
 
-    def below(self):
+    def below(self) -> dict[int, int]:
         """Every process that descends from this one or is in its cgroup, and has not ended: from PID to start."""
-        parents, starts = {}, {}
+        parents: dict[int, int] = {}
+        starts: dict[int, int] = {}
         for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
             fields = stat(name) if name.isdigit() else None
             if fields and fields[0] not in (b"Z", b"X"):
                 parents[int(name)], starts[int(name)] = int(fields[1]), int(fields[19])
-        found = set()
+        found: set[int] = set()
         grown = True
         while grown:
             new = {pid for pid, parent in parents.items() if parent == os.getpid() or parent in found} - found
@@ -155,7 +173,7 @@ class Guardian:
                 found |= {int(line) for line in file} & set(parents)
         return {pid: starts[pid] for pid in found}
 
-    def end(self):
+    def end(self) -> list[int]:
         """Kill everything below until nothing is left.
 
         A subreaper has a child for as long as it has a descendant, so that waitpid's word is proof; a scan is not.
@@ -169,14 +187,15 @@ class Guardian:
                 for pid, start in left.items():
                     kill(pid, start, number)
             if not left and self.target:
-                with contextlib.suppress(OSError):  # where there is no /proc: its session is all that can be named
+                # Where there is no /proc, its session is all that can be named.
+                with contextlib.suppress(OSError):
                     os.killpg(self.target, signal.SIGKILL)
             time.sleep(pause)  # the step of a poll
             pause = min(pause * 2, 0.02)
         self.drain()
         return sorted(self.below())
 
-    def clear_away(self):
+    def clear_away(self) -> None:
         """Thaw what was frozen, and leave no file behind."""
         for pid, start in self.frozen:
             kill(pid, start, signal.SIGCONT)
@@ -190,11 +209,12 @@ class Guardian:
                 except OSError as error:
                     if error.errno != errno.EBUSY:
                         return
-                    time.sleep(0.002)  # the step of a poll: the kernel lets go of a killed process a moment later
+                    # The step of a poll: the kernel lets go of a killed process a moment later.
+                    time.sleep(0.002)
                 else:
                     return
 
-    def answer(self, message):
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Do what one message asks for."""
         operation = message.pop("op")
         if operation == "who":
@@ -212,7 +232,7 @@ class Guardian:
             return {}
         return {"left": self.end()}
 
-    def run(self):
+    def run(self) -> None:
         """Serve the suite until its end of the line closes, then end everything."""
         # With wake-ups written here, the end of a child ends the wait below at once.
         waking, wake = os.pipe()
@@ -223,7 +243,8 @@ class Guardian:
         pending = b""
         try:
             while True:
-                ready, _, _ = select.select([self.channel, waking, *self.streams], [], [])
+                sources: list[Any] = [self.channel, waking, *self.streams]
+                ready, _, _ = select.select(sources, [], [])
                 if waking in ready:
                     with contextlib.suppress(BlockingIOError):
                         os.read(waking, 4096)
@@ -245,16 +266,16 @@ class Guardian:
             self.clear_away()
 
 
-def stat(pid):
+def stat(pid: int | str) -> list[bytes] | None:
     """The fields of /proc/PID/stat from the state on (proc(5)), None when the process has gone."""
     try:
-        with open("/proc/%s/stat" % pid, "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b") ")[2].split()
     except OSError:
         return None
 
 
-def kill(pid, start, number):
+def kill(pid: int, start: int, number: signal.Signals) -> None:
     """Signal the process that has this PID and started then, never its successor; pidfd_open(2)."""
     try:
         process = os.pidfd_open(pid)
@@ -270,13 +291,14 @@ def kill(pid, start, number):
         os.close(process)
 
 
-def nursery(requests):
+def nursery(requests: socket.socket) -> None:
     """Fork a guardian for every socket that arrives, until the suite's end closes."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guardians need no reaping: nobody asks how they ended
     while True:
         _, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
         if not descriptors:
             return
+        os.set_inheritable(descriptors[0], False)  # unlike others, one that was received would go to the target
         if os.fork() == 0:
             requests.close()
             os.setsid()

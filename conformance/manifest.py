@@ -38,7 +38,9 @@ class Reply:
         if not form.endswith("{data}") or names.count("data") != 1:
             raise ValueError(f"reply {form!r}: {{data}} must stand at the end, once")
         if unknown := sorted(set(names) - {"pid", "ppid", "data"}):
-            raise ValueError(f"reply {form!r}: {{{unknown[0]}}} is unknown (there are {{pid}}, {{ppid}}, {{data}})")
+            raise ValueError(
+                f"reply {form!r}: {{{unknown[0]}}} is unknown (there are {{pid}}, {{ppid}}, {{data}})"
+            )
         if names.count("pid") > 1 or names.count("ppid") > 1:
             raise ValueError(f"reply {form!r}: {{pid}} and {{ppid}} may stand once each")
         if re.search(r"\{p?pid\}(?:[0-9{]|$)", form):

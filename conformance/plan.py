@@ -82,8 +82,12 @@ def select(plan: Plan) -> list[Case]:
         if unknown := [one for one in ids if one not in there_are]:
             raise UnknownId(f"there is no {what} {unknown[0]!r} (there are {', '.join(there_are)})")
     everything = expand(plan.target.manifest)
-    if strangers := [entry for entry in plan.target.manifest.known if entry not in known and entry not in everything]:
-        raise UnknownId(f"[known] of target {plan.target.name} names {strangers[0]!r}, which is no requirement and no case")
+    if strangers := [
+        entry for entry in plan.target.manifest.known if entry not in known and entry not in everything
+    ]:
+        raise UnknownId(
+            f"[known] of target {plan.target.name} names {strangers[0]!r}, which is no requirement and no case"
+        )
     cases = list(everything.values())
     if chosen.case:
         cases = matching(cases, chosen.case)
@@ -95,7 +99,9 @@ def select(plan: Plan) -> list[Case]:
         and case.requirement.level in (chosen.level or LEVELS)
     ]
     if not cases:
-        asked = ", ".join(f"{name} {' '.join(value)}" for name, value in msgspec.structs.asdict(chosen).items() if value)
+        asked = ", ".join(
+            f"{name} {' '.join(value)}" for name, value in msgspec.structs.asdict(chosen).items() if value
+        )
         raise EmptySelection(f"no case fits {asked} (see `forkecho list cases`)")
     return cases
 

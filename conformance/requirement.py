@@ -56,9 +56,15 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
         if self.drain and manifest.drain not in self.drain:
             return f"applies to drain = {' or '.join(self.drain)}; the target declares {manifest.drain}"
         if self.in_process is not None and manifest.in_process != self.in_process:
-            return "applies to servers used in process" if self.in_process else "the server is used in process"
+            return (
+                "applies to servers used in process" if self.in_process else "the server is used in process"
+            )
         if self.max_connections is not None and bool(manifest.max_connections) != self.max_connections:
-            return "the target declares no max-connections" if self.max_connections else "the target declares a limit"
+            return (
+                "the target declares no max-connections"
+                if self.max_connections
+                else "the target declares a limit"
+            )
         if self.min_connections and 0 < manifest.max_connections < self.min_connections:
             return f"the target declares max-connections = {manifest.max_connections}, below {self.min_connections}"
         if self.fixed_port is not None and manifest.fixed_port != self.fixed_port:
@@ -102,4 +108,6 @@ def load() -> dict[str, Requirement]:
                 raise fixture.BadFixture(f"{place}: this id exists already")
             found[id_] = fixture.convert({"id": id_, **table}, Requirement, place)
     order = list(GROUPS)
-    return {key: found[key] for key in sorted(found, key=lambda key: (order.index(key.partition("-")[0]), key))}
+    return {
+        key: found[key] for key in sorted(found, key=lambda key: (order.index(key.partition("-")[0]), key))
+    }

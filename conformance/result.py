@@ -10,7 +10,19 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["FORMAT", "BadRecord", "CaseLine", "Footer", "Header", "Run", "Verdict", "dump", "load", "schema", "totals"]
+__all__ = [
+    "FORMAT",
+    "BadRecord",
+    "CaseLine",
+    "Footer",
+    "Header",
+    "Run",
+    "Verdict",
+    "dump",
+    "load",
+    "schema",
+    "totals",
+]
 
 FORMAT = 1  # of the record; it changes only when an old reader would misread a new file
 

@@ -173,7 +173,7 @@ class Bench:
         running = self._shared
         if running is None or running.observer is None or running.owner is None:
             return True
-        return wait_for(lambda: running.settled(), Deadline(SETTLE_WITHIN * self.plan.scale))
+        return wait_for(running.settled, Deadline(SETTLE_WITHIN * self.plan.scale))
 
     def discard(self) -> None:
         """The next case gets a fresh target, so that one defect does not colour another's verdict."""

@@ -30,7 +30,9 @@ __all__ = ["play"]
 Told = Callable[[CaseLine], object]
 
 
-def play(plan: Plan, *, jobs: int = 1, stop_first: bool = False, told: Told = lambda line: None) -> tuple[Run, str]:
+def play(
+    plan: Plan, *, jobs: int = 1, stop_first: bool = False, told: Told = lambda line: None
+) -> tuple[Run, str]:
     """Judge the plan's target; the run, and why the target never became ready (empty when it did).
 
     Args:

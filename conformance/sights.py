@@ -107,7 +107,9 @@ def descendant(stage: Stage, step: See) -> None:
             if facts.process not in below and not adopted:
                 return f"{stage.describe([facts.process])} with parent {facts.ppid}"
             if adopted and not stage.running.ours:
-                raise Unobservable("the process was orphaned, and by whom it was forked cannot be seen any more")
+                raise Unobservable(
+                    "the process was orphaned, and by whom it was forked cannot be seen any more"
+                )
         return ""
 
     _each(stage, step, "the processes of connection {name} to descend from the listener's owner", look)
@@ -161,7 +163,9 @@ def same_owner(stage: Stage, step: See) -> None:
 
     def look() -> str:
         listening = stage.listening()
-        return "" if stage.owner in listening else f"{stage.describe(listening)} listens, not {stage.owner.pid}"
+        return (
+            "" if stage.owner in listening else f"{stage.describe(listening)} listens, not {stage.owner.pid}"
+        )
 
     stage.require("the listener's owner to stay the same", look, step.within)
 
@@ -199,6 +203,8 @@ def claims(stage: Stage, step: See) -> None:
         claim = stage.connection(name).claim
         if claim is None:
             raise Unmet(f"a reply of the form {stage.running.manifest.reply}", str(stage.connection(name)))
+        if stage.connections[name].channel.fileno() >= 0:
+            stage.family(name)
         # A server that does not fork may still tell the truth: that it does not fork is judged elsewhere.
         sightings = [*stage.born.get(name, {}).values(), *stage.older.get(name, {}).values()]
         if not sightings:
@@ -211,7 +217,9 @@ def claims(stage: Stage, step: See) -> None:
                 raise Unmet(f"the PID of the process that serves {name} ({seen})", str(claim.pid))
         if claim.ppid is not None and not any(claim.ppid in one.parent for one in fitting):
             parents = ", ".join(str(one.facts.ppid) for one in fitting)
-            raise Unmet(f"the PID of the parent of the process that serves {name} ({parents})", str(claim.ppid))
+            raise Unmet(
+                f"the PID of the parent of the process that serves {name} ({parents})", str(claim.ppid)
+            )
 
 
 def parent_claim(stage: Stage, step: See) -> None:
@@ -253,7 +261,9 @@ def gone(stage: Stage, step: See) -> None:
     if not concerned:
         return
     seen = {process for name in concerned for process in stage.born.get(name, ())}
-    others = [name for name, one in stage.connections.items() if name not in concerned and one.channel.fileno() >= 0]
+    others = [
+        name for name, one in stage.connections.items() if name not in concerned and one.channel.fileno() >= 0
+    ]
 
     def look() -> str:
         left = {process for process in seen if stage.observer.alive(process)} | stage.strangers(others)
@@ -284,7 +294,11 @@ def reaped(stage: Stage, step: See) -> None:
 
     def look() -> str:
         left = _zombies(stage)
-        return f"{len(left)} zombie{'s' if len(left) > 1 else ''} of the listener's owner ({left[0].pid})" if left else ""
+        return (
+            f"{len(left)} zombie{'s' if len(left) > 1 else ''} of the listener's owner ({left[0].pid})"
+            if left
+            else ""
+        )
 
     stage.require("every child that has ended to be reaped", look, step.within)
 
@@ -323,7 +337,6 @@ def no_listener_left(stage: Stage, step: See) -> None:
 
 def no_sibling(stage: Stage, step: See) -> None:
     """No process born for one connection holds another."""
-
     members = stage.members(step.on)
     for name in members:
         stage.connection(name)
@@ -360,11 +373,15 @@ def exit_status(stage: Stage, step: See) -> None:
         found = stage.running.exit_status(stage.owner)
         if found is not None:
             status.append(os.waitstatus_to_exitcode(found))
+        elif stage.owner.pid == stage.running.launched:
+            return "its exit status cannot be had yet"  # its first thread has ended, another has not
         return ""
 
     stage.require(f"the server to exit after {sent.name}", look, step.within)
     if not status:
-        raise Unobservable("the listener's owner was not started by the suite, so its exit status is its parent's to know")
+        raise Unobservable(
+            "the listener's owner was not started by the suite, so its exit status is its parent's to know"
+        )
     if status[-1] not in (0, -sent, 128 + sent):
         raise Unmet(f"exit status 0, death by {sent.name}, or {128 + sent}", f"{_exit(status[-1])}")
 
@@ -391,7 +408,9 @@ def bounded(stage: Stage, step: See) -> None:
         kept = len(one.sent) - one.unsent - seen.unread - seen.unsent - one.unread - one.echoed
         stage.transcript.note(one.name, f"{kept} bytes are kept inside the server")
         if kept >= KEPT_MAX:
-            raise Unmet(f"less than {KEPT_MAX} bytes kept inside the server", f"{kept} of {len(one.sent)} sent")
+            raise Unmet(
+                f"less than {KEPT_MAX} bytes kept inside the server", f"{kept} of {len(one.sent)} sent"
+            )
 
 
 def _measure(stage: Stage, what: str) -> Any:

@@ -25,7 +25,7 @@ __all__ = ["PATIENCE", "Sighting", "Stage"]
 
 PATIENCE = 5.0  # seconds; passing cases never wait for it, and a loaded machine needs a part of it
 BATCH = 4  # connections opened at a time: the smallest backlog in use is 5 (CONC-10)
-SHORT_HANDOVER = 0.1  # seconds; see `Running.handover`
+SHORT_HANDOVER = 0.3  # seconds; see `Running.handover`
 EVIDENCE_MAX = 200  # processes told of one case
 
 
@@ -60,8 +60,9 @@ class Stage:
         self.connections: dict[str, wire.Connection] = {}
         self.groups: dict[str, list[str]] = {}
         self.marks: dict[str, Any] = {}
-        self.born: dict[str, dict[Process, Sighting]] = {}  # by connection, those that were born for it
-        self.older: dict[str, dict[Process, Sighting]] = {}  # by connection, those that held it and were there before
+        # By connection, those that were born for it, and those that held it and were there before.
+        self.born: dict[str, dict[Process, Sighting]] = {}
+        self.older: dict[str, dict[Process, Sighting]] = {}
         self.signalled: signal.Signals | None = None
         self._reply = Reply(running.manifest.reply)
         self._chance = random.Random(f"{seed} {case.id}")
@@ -111,7 +112,8 @@ class Stage:
                 except wire.CannotConnect as error:
                     raise Unmet(f"connection {name} to be made", str(error.strerror)) from None
                 self._pending[name] = (channel, step)
-                for known in (self.born, self.older):  # a name that is used again stands for the new connection
+                # A name that is used again stands for the new connection.
+                for known in (self.born, self.older):
                     known.pop(name, None)
                 if census:
                     self._censuses[name] = census
@@ -130,7 +132,9 @@ class Stage:
                 seen = self.endpoint(one)
                 if seen is None or seen.key:
                     return ""
-                ends = (self.endpoint(other) for other in self.connections.values() if other.channel.fileno() >= 0)
+                ends = (
+                    self.endpoint(other) for other in self.connections.values() if other.channel.fileno() >= 0
+                )
                 return f"nobody has accepted it, while {sum(bool(end and end.key) for end in ends)} others are held"
 
             self.require(f"connection {name} to be accepted", waiting)
@@ -231,7 +235,9 @@ class Stage:
 
     def holders_of_all(self) -> dict[str, set[Process]]:
         """Who holds each open connection, by its name; one look at the descriptors for all of them."""
-        ends = {name: self.endpoint(one) for name, one in self.connections.items() if one.channel.fileno() >= 0}
+        ends = {
+            name: self.endpoint(one) for name, one in self.connections.items() if one.channel.fileno() >= 0
+        }
         keys = {name: end.key for name, end in ends.items() if end and end.key}
         among = [facts.process.pid for facts in self.running.alive()] if self.running.ours else None
         found = self.observer.holders(set(keys.values()), among)
@@ -244,21 +250,34 @@ class Stage:
     def family(self, name: str) -> set[Process]:
         """The processes born for a connection: those that hold it and were not alive before it, and all below them.
 
-        What was once seen is remembered, so that it can be asked later whether it has gone.
+        What was once seen is remembered, so that it can be asked later whether it has gone; but not who has let go of the
+        connection while others hold it: a child forked for the next one holds it for a moment too, until it has closed it.
         """
         one = self.connection(name)
-        census = self._censuses[name]
         held = self.holders(one)
+        census = self._censuses[name]
+        known = self.born.setdefault(name, {})
         new = {process for process in held if not census.knew(process)}
         for process in held - new:
             self._sight(self.older.setdefault(name, {}), process)
-        new |= set(self.born.get(name, ()))
-        for process in list(new):
-            new |= {facts.process for facts in self.observer.descendants(process.pid) if facts.alive}
-        for process in new:
-            if facts := self._sight(self.born.setdefault(name, {}), process):
+        family = self._with_descendants(new)
+        for process in [process for process in known if process not in family and self.observer.alive(process)]:
+            below = self._with_descendants({process})
+            if not new:
+                family |= below
+            elif not below & new:
+                del known[process]
+        for process in family:
+            if facts := self._sight(known, process):
                 self.witness("born", name, facts)
-        return {process for process in self.born.get(name, ()) if self.observer.alive(process)}
+        return {process for process in known if self.observer.alive(process)}
+
+    def _with_descendants(self, processes: set[Process]) -> set[Process]:
+        """Processes and all that live below them."""
+        found = set(processes)
+        for process in processes:
+            found |= {facts.process for facts in self.observer.descendants(process.pid) if facts.alive}
+        return found
 
     def _sight(self, known: dict[Process, Sighting], process: Process) -> Facts | None:
         """Remember a process, with what will be gone when it has; what is known of it, if it was not seen before."""
@@ -277,7 +296,13 @@ class Stage:
         """Put an event of a process into the evidence."""
         if len(self.evidence) < EVIDENCE_MAX:
             pid, start = facts.process
-            told = {"pid": pid, "start": start, "ppid": facts.ppid, "state": facts.state, "command": facts.command}
+            told = {
+                "pid": pid,
+                "start": start,
+                "ppid": facts.ppid,
+                "state": facts.state,
+                "command": facts.command,
+            }
             self.evidence.append({"t": self.transcript.now, "event": event, "on": on, **told})
 
     def describe(self, processes: Iterable[Process]) -> str:
@@ -341,7 +366,11 @@ class Stage:
         """
 
         def look() -> str:
-            return "" if self.family(name) else f"it is held by {self.describe(self.holders(self.connection(name)))}"
+            return (
+                ""
+                if self.family(name)
+                else f"it is held by {self.describe(self.holders(self.connection(name)))}"
+            )
 
         try:
             self.require(f"connection {name} to be held by a process that was born for it", look)
@@ -377,7 +406,9 @@ class Stage:
         """Let processes go on; all that were frozen when none are named."""
         wanted = set(self._frozen)
         if value is not None:
-            wanted = {process for name in self.members(value) for process in self._frozen if self._is(process, name)}
+            wanted = {
+                process for name in self.members(value) for process in self._frozen if self._is(process, name)
+            }
         for process in wanted:
             if self.running.observer and (facts := self.running.observer.facts(process.pid)):
                 self.witness("thawed", "", facts)
@@ -406,7 +437,9 @@ class Stage:
         try:
             self.observer.send(process, number)
         except PermissionError:
-            raise Unobservable(f"process {process.pid} belongs to another user and cannot be signalled") from None
+            raise Unobservable(
+                f"process {process.pid} belongs to another user and cannot be signalled"
+            ) from None
 
     def relaunch(self) -> None:
         """Start the target again on the same port, while what the first one left behind is still there.

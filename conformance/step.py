@@ -12,8 +12,8 @@ __all__ = [
     "VERBS",
     "Bind",
     "Close",
-    "Expect",
     "Exchange",
+    "Expect",
     "Freeze",
     "HalfClose",
     "Idle",
@@ -93,8 +93,11 @@ class Open(Step, frozen=True, kw_only=True):
 
 
 class Send(Step, frozen=True, kw_only=True):
-    """Send, and read nothing. `pieces`: at most so many bytes a write, or the sizes of the first writes, where each
-    is taken by the server before the next is sent."""
+    """Send, and read nothing.
+
+    `pieces`: at most so many bytes a write, or the sizes of the first writes, where each is taken by the server
+    before the next is sent.
+    """
 
     send: Payload
     urgent: bool = False  # the last byte is urgent data (MSG_OOB)

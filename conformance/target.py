@@ -26,7 +26,19 @@ from forkecho.conformance.guard import Guard
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.observe import Address, Facts, Observer, Process
 
-__all__ = ["Builds", "NotInstalled", "NotReady", "Running", "Target", "UnknownTarget", "attach", "known", "launch", "load", "start"]
+__all__ = [
+    "Builds",
+    "NotInstalled",
+    "NotReady",
+    "Running",
+    "Target",
+    "UnknownTarget",
+    "attach",
+    "known",
+    "launch",
+    "load",
+    "start",
+]
 
 LOOPBACK = "127.0.0.1"
 SETTLED = 0.003  # seconds in which a target that listens must start no further process to be called ready
@@ -80,7 +92,9 @@ def load(name: str) -> Target:
     """
     path = Path(name) if name.endswith(".toml") else known().get(name)
     if path is None:
-        raise UnknownTarget(f"there is no target {name!r} (there are {', '.join(known())}; or a file that ends in .toml)")
+        raise UnknownTarget(
+            f"there is no target {name!r} (there are {', '.join(known())}; or a file that ends in .toml)"
+        )
     manifest = fixture.convert(fixture.read(path), Manifest, str(path))
     if not manifest.command:
         raise fixture.BadFixture(f"{path}: a target needs a command")
@@ -90,7 +104,9 @@ def load(name: str) -> Target:
 
 def fill(words: Iterable[str], tokens: Mapping[str, str]) -> list[str]:
     """`words` with each `{token}` and `@TOKEN@` replaced; other braces are left alone."""
-    pattern = re.compile("|".join(re.escape(f"{{{name}}}") + "|" + re.escape(f"@{name.upper()}@") for name in tokens))
+    pattern = re.compile(
+        "|".join(re.escape(f"{{{name}}}") + "|" + re.escape(f"@{name.upper()}@") for name in tokens)
+    )
     return [pattern.sub(lambda found: tokens[found.group().strip("{}@").lower()], word) for word in words]
 
 
@@ -137,7 +153,13 @@ class Builds:
             argv = fill(words, tokens)
             try:
                 done = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=300
+                    argv,
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=300,
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 return f"build command {shlex.join(argv)}: {error}"
@@ -172,7 +194,8 @@ class Running:
         self.ours = False  # we started it, so we may end it
         self.launched = 0  # the PID of what the command became
         self.folder: Path | None = None
-        self.handover = 1.0  # seconds that the owner is given to hand an accepted connection to a process of its own
+        #: Seconds that the owner is given to hand an accepted connection to a process of its own.
+        self.handover = 3.0
         self.blind = ""  # why it cannot be observed
         self.limit = target.manifest.max_connections
         self._port: port.Port | None = None
@@ -217,7 +240,8 @@ class Running:
                 self.guard.close()
         finally:
             self.ours = False
-            if self.folder:  # the guardian takes it away as well, but knows of it only if it has launched something
+            # The guardian takes it away as well, but knows of it only if it has launched something.
+            if self.folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
             if self._port:
                 self._port.release()
@@ -326,7 +350,9 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
                 return ""
         listeners = {one.key for one in observer.listeners(running.address[1])}
         family = {facts.process for facts in running.alive()}
-        held = observer.holders(listeners, [process.pid for process in family]) if listeners and family else {}
+        held = (
+            observer.holders(listeners, [process.pid for process in family]) if listeners and family else {}
+        )
         if owners := set().union(*held.values()) & family if held else set():
             running.owner = root_of(owners, observer)
             running.baseline = frozenset(facts.process for facts in running.alive())
@@ -369,7 +395,9 @@ def _other_listeners(running: Running) -> list[str]:
         return []
     listeners = {one.key: one for one in observer.listeners(0)}
     held = observer.holders(listeners, [facts.process.pid for facts in running.alive()])
-    return sorted(f"{listeners[key].address[0]}:{listeners[key].address[1]}" for key, by in held.items() if by)
+    return sorted(
+        f"{listeners[key].address[0]}:{listeners[key].address[1]}" for key, by in held.items() if by
+    )
 
 
 def start(target: Target, builds: Builds, *, scale: float = 1.0, python: str = sys.executable) -> Running:
@@ -417,7 +445,9 @@ def _find_owner(running: Running, observer: Observer, pid: int) -> None:
         running.observer, running.blind = None, "the listener belongs to a process that we may not look at"
         return
     running.owner = owner
-    running.baseline = frozenset({owner} | {facts.process for facts in observer.descendants(owner.pid) if facts.alive})
+    running.baseline = frozenset(
+        {owner} | {facts.process for facts in observer.descendants(owner.pid) if facts.alive}
+    )
 
 
 def _local(host: str) -> bool:
@@ -429,4 +459,3 @@ def _local(host: str) -> bool:
         except OSError:
             return False
     return True
-

@@ -52,7 +52,9 @@ def outcome(error: BaseException | None, level: Level) -> Outcome:
             return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(error))
         case NotReady() | NotInstalled():
             # It was ready before, or the run would have ended: this once it could not be looked at.
-            return Outcome(verdict=Verdict.INCONCLUSIVE, reason=f"the target did not start for this case: {error}")
+            return Outcome(
+                verdict=Verdict.INCONCLUSIVE, reason=f"the target did not start for this case: {error}"
+            )
         case GuardianLost():
             return Outcome(verdict=Verdict.BROKEN, reason=str(error))
     place = traceback.extract_tb(error.__traceback__)[-1:]
@@ -71,10 +73,14 @@ def combine(outcomes: list[Outcome]) -> tuple[Outcome, dict[str, int]]:
     if worst.verdict is Verdict.BROKEN:
         return worst, counts
     said = ", ".join(f"{verdict} {count} of {len(outcomes)}" for verdict, count in sorted(counts.items()))
-    return msgspec.structs.replace(worst, verdict=Verdict.UNSTABLE, reason=f"the same case ended differently: {said}"), counts
+    return msgspec.structs.replace(
+        worst, verdict=Verdict.UNSTABLE, reason=f"the same case ended differently: {said}"
+    ), counts
 
 
-def settle(cases: Iterable[CaseLine], known: Mapping[str, Known], all_of: Mapping[str, int]) -> list[CaseLine]:
+def settle(
+    cases: Iterable[CaseLine], known: Mapping[str, Known], all_of: Mapping[str, int]
+) -> list[CaseLine]:
     """Apply the known failures: a listed failure is `known`, a listed one that passes is `fixed`.
 
     Args:
@@ -116,6 +122,8 @@ def exit_code(cases: Iterable[CaseLine], *, strict: bool = False, interrupted: b
     nothing_passed = Verdict.INCONCLUSIVE in seen and seen <= {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE}
     if Verdict.BROKEN in seen or nothing_passed or (strict and Verdict.INCONCLUSIVE in seen):
         return 3
-    if seen & {Verdict.FAIL, Verdict.FIXED, Verdict.UNSTABLE, Verdict.BLOCKED} or (strict and Verdict.WARN in seen):
+    if seen & {Verdict.FAIL, Verdict.FIXED, Verdict.UNSTABLE, Verdict.BLOCKED} or (
+        strict and Verdict.WARN in seen
+    ):
         return 1
     return 0

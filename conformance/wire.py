@@ -53,7 +53,7 @@ class Transcript:
             return
         if len(self.events) >= EVENTS_MAX:
             self._dropped += 1
-            self.events[-1] = {"t": self.now, "on": "", "event": f"{self._dropped} further events are not shown"}
+            self.events[-1] = {"t": self.now, "on": "", "event": f"{self._dropped + 1} further events are not shown"}
             return
         entry: dict[str, Any] = {"t": self.now, "on": on, "event": event, **details}
         if data is not None:
@@ -332,15 +332,16 @@ def converse(
         for number, events in ready:
             one = waiting[number]
             queue = queues[one.name]
-            if events & select.POLLOUT and queue:
+            # Read first: a write that fails takes the error from the socket, and the read after it sees a mere end.
+            if events & ~select.POLLOUT:
+                one.read()
+            if events & select.POLLOUT and queue and not one.over:
                 count = one.write(queue[-1])
                 queue[-1] = queue[-1][count:]
                 if not queue[-1]:
                     queue.pop()
                 if not queue:
                     poll.modify(number, select.POLLIN)
-            if events & ~select.POLLOUT:
-                one.read()
         now = time.monotonic()
         if not ready and (now > end or all(now - one.touched > patience for one in waiting.values())):
             return

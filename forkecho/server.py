@@ -48,8 +48,8 @@ class ForkingEchoServer:
 
     ``address`` is a host and a port (0: any free one, then see ``server_address``). ``reply`` is what a
     client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes
-    once, with the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close). ``grace``
-    is how many seconds ``server_close()`` lets open connections finish.
+    once, with the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close).
+    ``grace`` is how many seconds ``server_close()`` lets open connections finish.
     """
 
     def __init__(

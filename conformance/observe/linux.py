@@ -93,7 +93,9 @@ class LinuxObserver(Observer):
         body = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + identity
         flags = NLM_F_REQUEST | (0 if exact else NLM_F_DUMP)
         channel = self._channel()
-        channel.send(NLMSG_HEADER.pack(NLMSG_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
+        channel.send(
+            NLMSG_HEADER.pack(NLMSG_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body
+        )
         while True:
             answer = channel.recv(1 << 20)
             offset = 0
@@ -146,7 +148,10 @@ class LinuxObserver(Observer):
             return None
         name, fields = stat
         return Facts(
-            process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=_command(pid) or name
+            process=Process(pid, int(fields[19])),
+            ppid=int(fields[1]),
+            state=fields[0],
+            command=_command(pid) or name,
         )
 
     def descendants(self, pid: int, thorough: bool = False) -> list[Facts]:
@@ -182,7 +187,9 @@ class LinuxObserver(Observer):
         if stat is None:
             return None
         name, fields = stat
-        return Facts(process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=name)
+        return Facts(
+            process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=name
+        )
 
     def stopped(self, process: Process) -> bool:
         """See `Observer.stopped`."""

@@ -24,7 +24,9 @@ LEGEND = (
 def render(proofs: Sequence[Proof], *, color: bool = False, width: int = 160) -> str:
     """Two tables: the mutants with what caught them, and requirement by mutant in the order of the first."""
     stream = io.StringIO()
-    console = Console(file=stream, width=width, no_color=not color, force_terminal=color, highlight=False, markup=False)
+    console = Console(
+        file=stream, width=width, no_color=not color, force_terminal=color, highlight=False, markup=False
+    )
     table = Table(title="Mutants", title_justify="left")
     for heading in ("", "mutant", "breaks", "caught by", "expected", "seen"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("", "breaks"))

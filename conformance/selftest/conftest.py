@@ -15,7 +15,8 @@ from forkecho.conformance import observe, port
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guardian import PIDS_CGROUPS
 
-MARK = "FORKECHO_SELFTEST"  # a variable in the environment of everything that a test starts, with a value of its own
+#: A variable in the environment of everything that a test starts, with a value of its own.
+MARK = "FORKECHO_SELFTEST"
 LEAVES_WITHIN = 10.0  # seconds until whatever was killed has gone; a moment, unless the machine is loaded
 
 
@@ -84,7 +85,11 @@ def nothing_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
         children = [f"our descendant {pid}" for pid in _below() - before]
         files = [str(path) for path in temporary.glob("forkecho-*")]
         # Whose guardian has gone is nobody's to clear away; those of other runs have a guardian.
-        groups = [str(group) for group in _groups() - seen if not psutil.pid_exists(int(group.name.partition("-")[2]))]
+        groups = [
+            str(group)
+            for group in _groups() - seen
+            if not psutil.pid_exists(int(group.name.partition("-")[2]))
+        ]
         return marked_apart_from_the_nursery(mark) + listening + children + files + groups
 
     wait_for(lambda: not left(), Deadline(LEAVES_WITHIN))

@@ -30,9 +30,8 @@ def called(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
         "text": True,
         "cwd": "/",
         "timeout": PATIENCE,
-        "check": False,
     } | options
-    return subprocess.run([*FORKECHO, *words], **settings)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run([*FORKECHO, *words], check=False, **settings)  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -143,7 +142,9 @@ def test_undecodable_output_of_a_target_that_ends_is_shown_all_the_same(builds: 
 # It comes up, and misbehaves
 
 
-def test_a_flood_of_output_is_bounded_on_disk_and_serving_goes_on(builds: Builds, play: Callable[..., CaseLine]) -> None:
+def test_a_flood_of_output_is_bounded_on_disk_and_serving_goes_on(
+    builds: Builds, play: Callable[..., CaseLine]
+) -> None:
     """Of what a target prints only the first OUTPUT_MAX bytes of each stream are kept, and it is not stalled by that."""
     with launch(hostile("babbler"), builds) as running:
         assert running.folder is not None
@@ -152,7 +153,8 @@ def test_a_flood_of_output_is_bounded_on_disk_and_serving_goes_on(builds: Builds
         # A pipe takes 64 KiB: much more than that after the bound is proof that it is still read.
         before = [psutil.Process(one.pid).cpu_times().user for one in family(running)]
         moved = wait_for(
-            lambda: [psutil.Process(one.pid).cpu_times().user for one in family(running)] != before, Deadline(20)
+            lambda: [psutil.Process(one.pid).cpu_times().user for one in family(running)] != before,
+            Deadline(20),
         )
 
         assert full
@@ -221,12 +223,16 @@ def test_a_server_that_ignores_sigterm_fails_the_cases_that_demand_its_end(
 ) -> None:
     """That it does not end is its failure, and the suite goes on."""
     monkeypatch.setattr(target, "STOP_WITHIN", 0.2)
-    case_id = next(one.id for one in expand(Manifest(command=["{port}"])).values() if one.requirement.id == "SHUT-01")
+    case_id = next(
+        one.id for one in expand(Manifest(command=["{port}"])).values() if one.requirement.id == "SHUT-01"
+    )
 
     assert play(hostile("stubborn"), case_id).verdict is Verdict.FAIL
 
 
-def test_a_server_that_forks_away_is_found_judged_and_ended(builds: Builds, play: Callable[..., CaseLine]) -> None:
+def test_a_server_that_forks_away_is_found_judged_and_ended(
+    builds: Builds, play: Callable[..., CaseLine]
+) -> None:
     """A double fork into a session of its own hides a server neither from the judge nor from its end."""
     with launch(hostile("runaway"), builds) as running:
         members = family(running)
@@ -244,7 +250,10 @@ def test_processes_that_hide_behind_a_connection_are_ended(builds: Builds) -> No
     with launch(hostile("brood"), builds) as running, socket.create_connection(running.address) as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
-        hidden = lambda: {one for one in family(running) if os.getsid(one.pid) == one.pid and one != running.owner}  # noqa: E731
+
+        def hidden() -> set[Process]:
+            return {one for one in family(running) if os.getsid(one.pid) == one.pid and one != running.owner}
+
         assert wait_for(hidden, Deadline(5))
         members = family(running)
 
@@ -285,7 +294,9 @@ def test_the_bound_on_processes_stops_a_fork_bomb(builds: Builds) -> None:
         assert len(family(running)) <= 20
 
 
-def test_undecodable_output_does_not_keep_a_server_from_passing(builds: Builds, play: Callable[..., CaseLine]) -> None:
+def test_undecodable_output_does_not_keep_a_server_from_passing(
+    builds: Builds, play: Callable[..., CaseLine]
+) -> None:
     """What a server prints is text for people, with what is no text replaced."""
     with launch(hostile("mumbler"), builds) as running:
         assert wait_for(lambda: running.output("stderr"), Deadline(5)).startswith("\ufffd\ufffd\x00")
@@ -296,6 +307,27 @@ def test_undecodable_output_does_not_keep_a_server_from_passing(builds: Builds, 
 def test_closed_outputs_do_not_keep_a_server_from_passing(play: Callable[..., CaseLine]) -> None:
     """A server without standard streams is judged like any other."""
     assert play(hostile("mute"), "process/born", 1.0).verdict is Verdict.PASS
+
+
+def test_a_target_inherits_its_standard_streams_and_nothing_else(builds: Builds) -> None:
+    """No descriptor of the suite gets into a target: it could speak for it, or keep its connections open."""
+    idle = hostile("deaf", ready_within=0.3)
+    seen: list[str] = []
+
+    def look(running: Running, deadline: Deadline) -> None:
+        def names() -> list[str]:
+            return sorted(path.name for path in Path(f"/proc/{running.launched}/fd").iterdir())
+
+        # An interpreter that starts has files open for moments; what was inherited stays.
+        wait_for(lambda: "deaf.py" in observe.here().facts(running.launched).command, deadline)  # type: ignore[union-attr]
+        wait_for(lambda: names() == ["0", "1", "2"], Deadline(3))
+        seen.extend(names())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "_await_listener", look)
+        launch(idle, builds).stop(politely=False)
+
+    assert seen == ["0", "1", "2"]
 
 
 # The suite is killed
@@ -348,7 +380,7 @@ def suite() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def test_a_suite_killed_in_the_middle_of_a_freeze_takes_its_target_with_it(
-    suite: Callable[..., subprocess.Popen[str]]
+    suite: Callable[..., subprocess.Popen[str]],
 ) -> None:
     """SIGKILL for the suite while the target is frozen ends the target, its files and its guardian."""
     freezer = suite("-c", FREEZER, "launch")
@@ -365,7 +397,7 @@ def test_a_suite_killed_in_the_middle_of_a_freeze_takes_its_target_with_it(
 
 
 def test_a_suite_killed_in_the_middle_of_a_freeze_thaws_what_it_did_not_start(
-    suite: Callable[..., subprocess.Popen[str]]
+    suite: Callable[..., subprocess.Popen[str]],
 ) -> None:
     """SIGKILL for the suite while a server that it was only attached to is frozen: the server goes on."""
     server = suite("-m", "forkecho.server", "--port", "0", "--reply", "{data}")
@@ -395,7 +427,17 @@ def test_a_run_killed_in_the_middle_of_a_freeze_leaves_nothing(
 ) -> None:
     """The same for `forkecho check` as people start it, with workers and without."""
     run = suite(
-        "-m", "forkecho", "check", "--requirement", "FORK-06", "--requirement", "FORK-10", "--repeat", "50", "--jobs", jobs
+        "-m",
+        "forkecho",
+        "check",
+        "--requirement",
+        "FORK-06",
+        "--requirement",
+        "FORK-10",
+        "--repeat",
+        "50",
+        "--jobs",
+        jobs,
     )
 
     def frozen() -> list[int]:

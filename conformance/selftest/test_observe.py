@@ -38,7 +38,11 @@ def script() -> Iterator[Callable[..., tuple[int, list[int]]]]:
     def run(text: str, pass_fds: tuple[int, ...] = ()) -> tuple[int, list[int]]:
         waiting = f"import os, sys\n{text}\nsys.stdin.read()\n"
         one = subprocess.Popen(
-            [sys.executable, "-c", waiting], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=pass_fds
+            [sys.executable, "-c", waiting],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=pass_fds,
         )
         started.append(one)
         assert one.stdout is not None
@@ -138,7 +142,9 @@ def test_a_process_that_has_gone_is_no_error(observer: Observer) -> None:
     assert observer.send(gone, signal.SIGTERM) is False
 
 
-def test_a_zombie_is_not_alive_but_known(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+def test_a_zombie_is_not_alive_but_known(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
     """A zombie has facts and a state of its own, is a descendant, and is not alive."""
     parent, (zombie,) = script(ZOMBIE)
     facts = facts_of(observer, zombie)
@@ -216,7 +222,9 @@ def test_the_moment_of_a_census_is_in_the_clock_of_starts(
     assert census.moment - slack <= start <= observer.census().moment + slack
 
 
-def test_stopped_is_told_from_running(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+def test_stopped_is_told_from_running(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
     """A process is stopped after SIGSTOP, until SIGCONT; it is alive all the time."""
     pid, _ = script(IDLE)
     process = facts_of(observer, pid).process
@@ -256,7 +264,9 @@ def test_memory_is_told_in_bytes(observer: Observer, script: Callable[..., tuple
     assert 39 << 20 < sizes[1] - sizes[0] < 60 << 20
 
 
-def test_local_pids_begin_with_the_pid(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
+def test_local_pids_begin_with_the_pid(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
     """A process is called by its PID in the outermost namespace that is seen."""
     pid, _ = script(IDLE)
 
@@ -434,7 +444,9 @@ def test_both_tell_the_same_of_the_same_processes(script: Callable[..., tuple[in
 
     def told(observer: Observer) -> list[tuple[int, int, str, str]]:
         found = [facts_of(observer, one) for one in (pid, zombie)]
-        return [(one.process.pid, one.ppid, one.state, "" if one.state == "Z" else one.command) for one in found]
+        return [
+            (one.process.pid, one.ppid, one.state, "" if one.state == "Z" else one.command) for one in found
+        ]
 
     assert told(LinuxObserver()) == told(PortableObserver())
 

@@ -45,24 +45,48 @@ class _Command(click.Command):
 @click.command(cls=_Command, short_help="Judge a server.")
 @click.argument("name", required=False, metavar="[TARGET | MANIFEST.toml | -- COMMAND ...]")
 @click.option("--connect", metavar="HOST:PORT", help="Judge a server that runs already; it is never ended.")
-@click.option("--pid", type=click.IntRange(1), help="With --connect: the process that owns the listening socket.")
+@click.option(
+    "--pid", type=click.IntRange(1), help="With --connect: the process that owns the listening socket."
+)
 @click.option("--case", "cases", metavar="GLOB", multiple=True, help="Only cases whose id fits.")
-@click.option("--requirement", "requirements", metavar="ID", multiple=True, help="Only cases of this requirement.")
-@click.option("--group", "groups", metavar="NAME", multiple=True, help="Only cases of this group (ECHO, FORK, ...).")
+@click.option(
+    "--requirement", "requirements", metavar="ID", multiple=True, help="Only cases of this requirement."
+)
+@click.option(
+    "--group", "groups", metavar="NAME", multiple=True, help="Only cases of this group (ECHO, FORK, ...)."
+)
 @click.option("--level", "levels", metavar="LEVEL", multiple=True, help="Only must, should or may.")
-@click.option("--strict", is_flag=True, help="A broken SHOULD, or something that could not be observed, fails the run.")
+@click.option(
+    "--strict", is_flag=True, help="A broken SHOULD, or something that could not be observed, fails the run."
+)
 @click.option("--reply", metavar="FORM", help="How the server replies, e.g. '{pid}:{data}' ({data}).")
-@click.option("--framing", metavar="FRAMING", help="stream, or one-shot: one recv, one reply, close (stream).")
-@click.option("--max-connections", type=click.IntRange(1), help="How many connections at once it says it serves.")
+@click.option(
+    "--framing", metavar="FRAMING", help="stream, or one-shot: one recv, one reply, close (stream)."
+)
+@click.option(
+    "--max-connections", type=click.IntRange(1), help="How many connections at once it says it serves."
+)
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Any other key of a manifest.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the record of the run (JSON lines).")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the record of the run (JSON lines).",
+)
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report.")
 @click.option("-x", "stop_first", is_flag=True, help="Stop at the first failure.")
-@click.option("--jobs", type=click.IntRange(1), help="Workers, each with a server of its own (one a core, at most 4).")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Workers, each with a server of its own (one a core, at most 4)."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random payloads.")
-@click.option("--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1).")
-@click.option("--repeat", type=click.IntRange(1), default=1, help="Play each case so many times; all must agree (1).")
-@click.option("--stress", is_flag=True, help="With --connect to another host: allow what stresses the server.")
+@click.option(
+    "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
+)
+@click.option(
+    "--repeat", type=click.IntRange(1), default=1, help="Play each case so many times; all must agree (1)."
+)
+@click.option(
+    "--stress", is_flag=True, help="With --connect to another host: allow what stresses the server."
+)
 @click.option("--python", default=sys.executable, help="The interpreter that {python} stands for (this one).")
 @click.pass_context
 def command(
@@ -130,7 +154,12 @@ def named(ctx: click.Context, name: str | None, connect: str | None, pid: int | 
     if pid and not connect:
         raise click.UsageError("--pid goes with --connect", ctx)
     if connect:
-        return Target(name=connect, manifest=Manifest(title=f"the server at {connect}"), connect=address(connect), pid=pid or 0)
+        return Target(
+            name=connect,
+            manifest=Manifest(title=f"the server at {connect}"),
+            connect=address(connect),
+            pid=pid or 0,
+        )
     if server:
         manifest = Manifest(title=shlex.join(server), command=server)
         return Target(name=Path(server[0]).name, manifest=manifest, here=os.getcwd())
@@ -141,7 +170,9 @@ def address(text: str) -> tuple[str, int]:
     """HOST:PORT as numbers; an IPv6 address stands in brackets."""
     host, _, number = text.rpartition(":")
     if not host or not number.isdigit() or not 0 < int(number) < 65536:
-        raise click.UsageError(f"--connect {text}: what is wanted is HOST:PORT, such as 127.0.0.1:7 or [::1]:7")
+        raise click.UsageError(
+            f"--connect {text}: what is wanted is HOST:PORT, such as 127.0.0.1:7 or [::1]:7"
+        )
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(number), type=socket.SOCK_STREAM)
     except OSError as error:

@@ -23,10 +23,14 @@ __all__ = ["command"]
 @click.command(short_help="Run the suite against servers broken on purpose.")
 @click.argument("names", nargs=-1, metavar="[MUTANT ...]")
 @click.option("--full", is_flag=True, help="All cases of all requirements, not a probe of each.")
-@click.option("--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1).")
+@click.option(
+    "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the proofs as JSON.")
 @click.pass_context
-def command(ctx: click.Context, names: tuple[str, ...], full: bool, timeout_scale: float, output: Path | None) -> None:
+def command(
+    ctx: click.Context, names: tuple[str, ...], full: bool, timeout_scale: float, output: Path | None
+) -> None:
     """Run the suite against servers that break one requirement each, and against servers that do nothing.
 
     It fails unless each MUTANT (all, when none is named) is caught by the requirement that it breaks, breaks no other MUST
@@ -46,7 +50,9 @@ def command(ctx: click.Context, names: tuple[str, ...], full: bool, timeout_scal
         click.echo(f"no mutant breaks {one.id} ({one.title}), so nothing proves that it is checked")
     bad = [proof for proof in proofs if proof.complaints]
     played = sum(proof.played for proof in proofs)
-    state = "proven" if not bad and not missing else f"NOT proven: {len(bad)} of {len(proofs)} with complaints"
+    state = (
+        "proven" if not bad and not missing else f"NOT proven: {len(bad)} of {len(proofs)} with complaints"
+    )
     click.echo(
         f"{state}: {len(chosen)} mutants and {len(nothings)} null targets, {len(requirement.load())} requirements,"
         f" {played} cases played in {time.monotonic() - started:.0f} s"
@@ -77,4 +83,6 @@ def watched(chosen: list[Mutant], nothings: list[Mutant], full: bool, scale: flo
     columns = (TextColumn("proving"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("proving", total=len(chosen) + len(nothings))
-        return prove.prove(chosen, nothings, full=full, scale=scale, told=lambda proof: progress.advance(task))
+        return prove.prove(
+            chosen, nothings, full=full, scale=scale, told=lambda proof: progress.advance(task)
+        )

@@ -1,0 +1,254 @@
+"""Verdicts: whose fault an ending is, what repeats come to, what is known, and the exit code of a run."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from forkecho.conformance.guard import GuardianLost
+from forkecho.conformance.manifest import Known
+from forkecho.conformance.requirement import Level
+from forkecho.conformance.result import CaseLine, Verdict
+from forkecho.conformance.target import NotInstalled, NotReady
+from forkecho.conformance.verdict import Outcome, Unmet, Unobservable, combine, exit_code, outcome, settle
+
+
+def line(id_: str, verdict: Verdict, requirement: str = "ECHO-01") -> CaseLine:
+    """A result."""
+    return CaseLine(id=id_, title="", requirement=requirement, group="ECHO", level="must", verdict=verdict)
+
+
+def lines(*verdicts: Verdict) -> list[CaseLine]:
+    """Results with these verdicts."""
+    return [line(f"echo/{number}", verdict) for number, verdict in enumerate(verdicts)]
+
+
+# One ending
+
+
+def test_no_error_is_a_pass() -> None:
+    """A case that went to its end was seen to hold."""
+    assert outcome(None, "must") == Outcome(verdict=Verdict.PASS)
+
+
+@pytest.mark.parametrize(("level", "verdict"), [("must", "fail"), ("should", "warn"), ("may", "warn")])
+def test_what_is_unmet_counts_by_the_level(level: Level, verdict: str) -> None:
+    """A broken MUST is a failure, a broken SHOULD or MAY a warning; both sides are told."""
+    assert outcome(Unmet("this", "that"), level) == Outcome(
+        verdict=Verdict(verdict), expected="this", seen="that"
+    )
+
+
+@pytest.mark.parametrize("level", ["must", "should"])
+@pytest.mark.parametrize(
+    "error", [Unobservable("another host"), NotReady("slow"), NotInstalled("gone")], ids=repr
+)
+def test_what_could_not_be_looked_at_is_inconclusive(error: Exception, level: Level) -> None:
+    """Neither a pass nor a failure, with the reason."""
+    ended = outcome(error, level)
+
+    assert ended.verdict is Verdict.INCONCLUSIVE
+    assert str(error) in ended.reason
+
+
+@pytest.mark.parametrize("error", [GuardianLost("killed"), KeyError("holders a"), OSError(24, "EMFILE"), AssertionError()], ids=repr)  # fmt: skip
+def test_any_other_error_is_the_suites_own(error: Exception) -> None:
+    """A fault of the suite is broken, never a failure of the target."""
+    try:
+        raise error
+    except Exception as raised:
+        ended = outcome(raised, "must")
+
+    assert ended.verdict is Verdict.BROKEN
+    assert ended.reason
+    assert not ended.expected
+
+
+def test_a_broken_case_names_the_place() -> None:
+    """Which error, in which function and line."""
+    try:
+        raise ZeroDivisionError("oh")
+    except ZeroDivisionError as raised:
+        ended = outcome(raised, "must")
+
+    assert ended.reason.startswith("ZeroDivisionError: oh in test_a_broken_case_names_the_place, line ")
+
+
+# Repeats
+
+
+def outcomes(*verdicts: Verdict) -> list[Outcome]:
+    """Outcomes with these verdicts, each with its number as reason."""
+    return [Outcome(verdict=verdict, reason=str(number)) for number, verdict in enumerate(verdicts)]
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_repeats_that_agree_are_one_verdict(verdict: Verdict) -> None:
+    """The same verdict each time is the verdict."""
+    ended, counts = combine(outcomes(verdict, verdict, verdict))
+
+    assert (ended.verdict, counts) == (verdict, {verdict.value: 3})
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((Verdict.PASS, Verdict.PASS, Verdict.FAIL))))
+def test_repeats_that_differ_are_unstable(order: tuple[Verdict, ...]) -> None:
+    """One failure among passes is neither, in whatever order they came; what was seen is that of the failure."""
+    ended, counts = combine(outcomes(*order))
+
+    assert ended.verdict is Verdict.UNSTABLE
+    assert ended.reason == "the same case ended differently: fail 1 of 3, pass 2 of 3"
+    assert counts == {"pass": 2, "fail": 1}
+
+
+def test_unstable_shows_what_was_seen_of_the_failure() -> None:
+    """Expected and seen are kept."""
+    ended, _ = combine([Outcome(verdict=Verdict.PASS), Outcome(verdict=Verdict.FAIL, expected="a", seen="b")])
+
+    assert (ended.expected, ended.seen) == ("a", "b")
+
+
+def test_a_broken_repeat_is_broken() -> None:
+    """A fault of the suite says nothing of the target's stability."""
+    ended, counts = combine(outcomes(Verdict.PASS, Verdict.BROKEN))
+
+    assert (ended.verdict, ended.reason) == (Verdict.BROKEN, "1")
+    assert counts == {"pass": 1, "broken": 1}
+
+
+# Known failures
+
+
+@pytest.mark.parametrize("entry", ["ECHO-01", "echo/0"])
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.WARN])
+def test_a_listed_failure_is_known(entry: str, verdict: Verdict) -> None:
+    """By requirement or by case, with the reason from the list."""
+    (found,) = settle(lines(verdict), {entry: Known("it is old")}, {"ECHO-01": 1})
+
+    assert (found.verdict, found.reason) == (Verdict.KNOWN, "it is old")
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [Verdict.BROKEN, Verdict.BLOCKED, Verdict.INCONCLUSIVE, Verdict.UNSTABLE, Verdict.NOT_APPLICABLE],
+)
+def test_only_a_failure_is_known(verdict: Verdict) -> None:
+    """A list of known failures hides nothing else."""
+    (found,) = settle(lines(verdict), {"ECHO-01": Known("it is old")}, {"ECHO-01": 1})
+
+    assert found.verdict is verdict
+
+
+def test_what_is_not_listed_is_left_alone() -> None:
+    """Other requirements and other cases keep their verdicts."""
+    given = [
+        line("echo/a", Verdict.FAIL),
+        line("buf/a", Verdict.FAIL, "BUF-01"),
+        line("buf/b", Verdict.PASS, "BUF-01"),
+    ]
+    found = settle(given, {"buf/a": Known("old")}, {"ECHO-01": 1, "BUF-01": 2})
+
+    assert [one.verdict for one in found] == [Verdict.FAIL, Verdict.KNOWN, Verdict.PASS]
+
+
+def test_a_listed_requirement_that_passes_is_fixed() -> None:
+    """All of its cases were run and pass: the entry is out of date."""
+    found = settle(
+        lines(Verdict.PASS, Verdict.PASS, Verdict.NOT_APPLICABLE), {"ECHO-01": Known("old")}, {"ECHO-01": 3}
+    )
+
+    assert [one.verdict for one in found] == [Verdict.FIXED, Verdict.FIXED, Verdict.NOT_APPLICABLE]
+    assert "listed as known (old), but it passes" in found[0].reason
+
+
+def test_a_listed_requirement_is_not_fixed_while_a_case_of_it_fails() -> None:
+    """A failure that shows in some cases only is still there."""
+    found = settle(lines(Verdict.PASS, Verdict.FAIL), {"ECHO-01": Known("old")}, {"ECHO-01": 2})
+
+    assert [one.verdict for one in found] == [Verdict.PASS, Verdict.KNOWN]
+
+
+@pytest.mark.parametrize("other", [Verdict.INCONCLUSIVE, Verdict.BROKEN, Verdict.BLOCKED, Verdict.UNSTABLE])
+def test_a_listed_requirement_is_not_fixed_while_a_case_of_it_was_not_judged(other: Verdict) -> None:
+    """What was not seen might still fail."""
+    found = settle(lines(Verdict.PASS, other), {"ECHO-01": Known("old")}, {"ECHO-01": 2})
+
+    assert [one.verdict for one in found] == [Verdict.PASS, other]
+
+
+def test_a_listed_requirement_is_not_fixed_by_a_part_of_its_cases() -> None:
+    """With a selection the others might still fail."""
+    found = settle(lines(Verdict.PASS, Verdict.PASS), {"ECHO-01": Known("old")}, {"ECHO-01": 3})
+
+    assert [one.verdict for one in found] == [Verdict.PASS, Verdict.PASS]
+
+
+def test_a_listed_case_that_passes_is_fixed_whatever_was_selected() -> None:
+    """An entry for one case is judged by that case."""
+    found = settle(lines(Verdict.PASS, Verdict.PASS), {"echo/0": Known("old")}, {"ECHO-01": 30})
+
+    assert [one.verdict for one in found] == [Verdict.FIXED, Verdict.PASS]
+
+
+def test_what_is_known_to_happen_sometimes_is_never_fixed() -> None:
+    """A failure that comes by chance is known when it comes, and proves nothing when it does not."""
+    known = {"ECHO-01": Known("by chance", sometimes=True)}
+
+    assert [one.verdict for one in settle(lines(Verdict.PASS), known, {"ECHO-01": 1})] == [Verdict.PASS]
+    assert [one.verdict for one in settle(lines(Verdict.FAIL), known, {"ECHO-01": 1})] == [Verdict.KNOWN]
+
+
+def test_an_entry_for_what_was_not_run_is_left_alone() -> None:
+    """It says nothing about the other cases."""
+    assert settle(lines(Verdict.PASS), {"BUF-01": Known("old")}, {"BUF-01": 4}) == lines(Verdict.PASS)
+
+
+# The exit code
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code", "strict"),
+    [
+        ("pass", 0, 0),
+        ("pass known", 0, 0),
+        ("known", 0, 0),
+        ("pass n/a", 0, 0),
+        ("pass warn", 0, 1),
+        ("warn", 0, 1),
+        ("pass inconclusive", 0, 3),
+        ("pass fail", 1, 1),
+        ("pass fixed", 1, 1),
+        ("pass unstable", 1, 1),
+        ("pass blocked", 1, 1),
+        ("blocked", 1, 1),
+        ("fail inconclusive", 1, 3),
+        ("inconclusive", 3, 3),
+        ("inconclusive n/a", 3, 3),
+        ("pass broken", 3, 3),
+        ("fail broken", 3, 3),
+        ("blocked broken", 3, 3),
+        ("inconclusive warn", 0, 3),
+        ("n/a", 5, 5),
+        ("n/a n/a", 5, 5),
+        ("", 5, 5),
+    ],
+)
+def test_the_exit_code_is_that_of_the_design(verdicts: str, code: int, strict: int) -> None:
+    """Where several hold the order is 5, 3, 1, 0; --strict makes more of them hold."""
+    found = lines(*map(Verdict, verdicts.split()))
+
+    assert exit_code(found) == code
+    assert exit_code(found, strict=True) == strict
+
+
+@pytest.mark.parametrize("verdicts", ["", "pass", "fail", "broken", "n/a"])
+def test_an_interrupted_run_ends_with_130(verdicts: str) -> None:
+    """Whatever was seen until then."""
+    assert exit_code(lines(*map(Verdict, verdicts.split())), interrupted=True) == 130
+
+
+def test_every_pair_of_verdicts_has_one_exit_code() -> None:
+    """The order in which verdicts came does not matter, and adding a pass never makes a run worse."""
+    for one, other in itertools.product(Verdict, repeat=2):
+        assert exit_code(lines(one, other)) == exit_code(lines(other, one))
+        assert exit_code(lines(one, Verdict.PASS)) <= max(exit_code(lines(one)), 0)
