@@ -291,6 +291,8 @@ def expect_end(stage: Stage, step: Expect) -> None:
     """A clean end: all bytes, the end of the stream, and no reset in its wake (RFC 9293 3.6.1)."""
     manifest = stage.running.manifest
     for one in _read_to_the_end(stage, step):
+        if one.unasked:
+            raise Unmet("nothing, since nothing was sent", wire.show(one.unasked))
         # Of a message that is too long a one-shot server owes no more than its one read; the end is owed in any case.
         cut_short = manifest.one_shot and len(one.sent) > manifest.message_max and one.echoed > 0
         if one.ending != "end of stream" or not (one.whole or cut_short):

@@ -29,6 +29,11 @@ SHORT_HANDOVER = 0.3  # seconds; see `Running.handover`
 EVIDENCE_MAX = 200  # processes told of one case
 
 
+def brief(command: str) -> str:
+    """A command line for a sentence: no folders, at most 60 characters."""
+    return " ".join(word.rpartition("/")[2] or word for word in command.split())[:60]
+
+
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """A process as it was first seen: what it is called in its own PID namespace and whose child it was."""
 
@@ -311,7 +316,7 @@ class Stage:
         for process in sorted(processes)[:6]:
             facts = self.observer.facts(process.pid)
             role = " (the listener's owner)" if process == self.running.owner else ""
-            told.append(f"{process.pid}{role}{' ' + facts.command[:60] if facts and not role else ''}")
+            told.append(f"{process.pid}{role}{' ' + brief(facts.command) if facts and not role else ''}")
         return "process " + ", ".join(told) if told else "nobody"
 
     def await_handover(self, wanted: list[str]) -> None:

@@ -103,6 +103,7 @@ class Connection:
         self.claim: Claim | None = None
         self.ending = ""  # "end of stream", "reset", or another error's name; empty while it is open
         self.fault: tuple[str, str] | None = None  # expected and seen, where what came is not what was sent
+        self.unasked = b""  # a prefix that came although nothing had been sent
         self.half_closed = False
         self.touched = time.monotonic()
         self._reply = reply
@@ -168,8 +169,7 @@ class Connection:
                     self.fault = (f"a reply of the form {self._reply.form}", show(self._prefix))
                 return
             if not self.sent:
-                self.fault = ("nothing, since nothing was sent", show(self._prefix))
-                return
+                self.unasked = self.claim.octets
             data, self._prefix = self._prefix[len(self.claim.octets) :], None
         expected = bytes(memoryview(self.sent)[self.echoed : self.echoed + len(data)])
         if data == expected:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from forkecho.conformance import observe, port
+from forkecho.conformance import observe, port, target
 from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.guard import Guard
 from forkecho.conformance.guardian import PIDS_CGROUPS
 
 #: A variable in the environment of everything that a test starts, with a value of its own.
@@ -32,14 +34,6 @@ def marked(mark: str) -> list[str]:
         except (OSError, psutil.Error):
             continue
     return found
-
-
-def _groups() -> set[Path]:
-    return {group for root in PIDS_CGROUPS for group in Path(root).glob("forkecho-*")}
-
-
-def _ours(groups: set[Path], guardians: set[int]) -> list[str]:
-    return [str(group) for group in groups if int(group.name.partition("-")[2]) in guardians]
 
 
 def _below() -> set[int]:
@@ -73,31 +67,41 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def nothing_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Afterwards no process, no file, no cgroup and no port is left; gives the mark that all processes bear."""
-    mark = temporary.parent.name
+    mark = str(uuid.uuid4())  # other runs of the same test must not be taken for ours
+    guardians: list[int] = []
+
+    class Recorded(Guard):
+        def __init__(self) -> None:
+            super().__init__()
+            guardians.append(self.pid)
+
+    monkeypatch.setattr(target, "Guard", Recorded)
     monkeypatch.setenv(MARK, mark)
-    before, ports, seen = _below(), set(port._used), _groups()
+    before, ports = _below(), set(port._used)
     yield mark
-    observer = observe.here()
     new = set(port._used) - ports
 
     def left() -> list[str]:
-        listening = [f"port {one}" for one in new if observer.listeners(one)]
+        held = [f"port {one}" for one in new if not _free(one)]
         children = [f"our descendant {pid}" for pid in _below() - before]
         files = [str(path) for path in temporary.glob("forkecho-*")]
-        # Whose guardian has gone is nobody's to clear away; those of other runs have a guardian.
-        groups = [
-            str(group)
-            for group in _groups() - seen
-            if not psutil.pid_exists(int(group.name.partition("-")[2]))
-        ]
-        return marked_apart_from_the_nursery(mark) + listening + children + files + groups
+        groups = [Path(root, f"forkecho-{pid}") for root in PIDS_CGROUPS for pid in guardians]
+        rest = [str(group) for group in groups if group.exists()]
+        return marked_apart_from_the_nursery(mark) + held + children + files + rest
 
     wait_for(lambda: not left(), Deadline(LEAVES_WITHIN))
 
     assert left() == []
-    for one in new:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
-            lock.bind(f"\0forkecho-port-{one}")  # it can be had again
+
+
+def _free(number: int) -> bool:
+    """Nobody listens there, and the lock on the port can be had again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        try:
+            lock.bind(f"\0forkecho-port-{number}")
+        except OSError:
+            return False
+    return not observe.here().listeners(number)
 
 
 def marked_apart_from_the_nursery(mark: str) -> list[str]:

@@ -82,7 +82,7 @@ def test_separators_are_taken_literally() -> None:
 )
 def test_a_form_that_cannot_be_split_again_is_refused(form: str, words: str) -> None:
     """The complaint names the form and the rule that it breaks."""
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match="^reply ") as raised:
         Reply(form)
 
     assert str(raised.value).startswith(f"reply {form!r}: ")

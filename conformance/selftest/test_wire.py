@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -311,15 +312,14 @@ def test_a_refused_connect_has_a_name() -> None:
 
 def test_a_connect_that_nobody_answers_is_given_up() -> None:
     """A full backlog drops the SYN: the deadline ends the wait."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        kept = []
-        try:
-            with pytest.raises(CannotConnect, match="no answer to the connect for 0.2 s"):
-                for _ in range(10):
-                    kept.append(wire.connect(listener.getsockname(), Deadline(0.2)))
-        finally:
-            for one in kept:
-                one.close()
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as kept:
+
+        def fill() -> None:
+            for _ in range(10):
+                kept.enter_context(wire.connect(listener.getsockname(), Deadline(0.2)))
+
+        with pytest.raises(CannotConnect, match="no answer to the connect for 0.2 s"):
+            fill()
 
 
 # Conversing
