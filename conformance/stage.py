@@ -266,7 +266,9 @@ class Stage:
         for process in held - new:
             self._sight(self.older.setdefault(name, {}), process)
         family = self._with_descendants(new)
-        for process in [process for process in known if process not in family and self.observer.alive(process)]:
+        for process in [
+            process for process in known if process not in family and self.observer.alive(process)
+        ]:
             below = self._with_descendants({process})
             if not new:
                 family |= below

@@ -21,7 +21,17 @@ __all__ = ["CannotConnect", "Connection", "Transcript", "connect", "converse", "
 CHUNK = 1 << 18  # bytes a read or a write at the most
 EVENTS_MAX = 300  # of a case's transcript; what is dropped is said
 TCP_REPAIR = 19  # linux/tcp.h
-TCP_STATES = ("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT")
+TCP_STATES = (
+    "",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+)
 
 
 class CannotConnect(OSError):
@@ -44,7 +54,11 @@ class Transcript:
     def note(self, on: str, event: str, data: bytes | None = None, **details: object) -> None:
         """Add an event; bytes are kept as length, head and tail, and reads that follow each other as one."""
         last = self.events[-1] if self.events else {}
-        if data is not None and event in ("sent", "received") and (last.get("on"), last.get("event")) == (on, event):
+        if (
+            data is not None
+            and event in ("sent", "received")
+            and (last.get("on"), last.get("event")) == (on, event)
+        ):
             if len(head := bytes.fromhex(last["head"])) < 16:
                 last["head"] = (head + data)[:16].hex()
             last["length"] += len(data)
@@ -53,7 +67,11 @@ class Transcript:
             return
         if len(self.events) >= EVENTS_MAX:
             self._dropped += 1
-            self.events[-1] = {"t": self.now, "on": "", "event": f"{self._dropped + 1} further events are not shown"}
+            self.events[-1] = {
+                "t": self.now,
+                "on": "",
+                "event": f"{self._dropped + 1} further events are not shown",
+            }
             return
         entry: dict[str, Any] = {"t": self.now, "on": on, "event": event, **details}
         if data is not None:
@@ -92,7 +110,9 @@ class Connection:
         style: how the client is written (see `Open.style`).
     """
 
-    def __init__(self, name: str, channel: socket.socket, reply: Reply, transcript: Transcript, style: str) -> None:
+    def __init__(
+        self, name: str, channel: socket.socket, reply: Reply, transcript: Transcript, style: str
+    ) -> None:
         self.name = name
         self.channel = channel
         self.style = style
@@ -158,7 +178,10 @@ class Connection:
             self.ending = "end of stream"
             self._transcript.note(self.name, "end of stream")
             if self._prefix:
-                self.fault = (f"a reply of the form {self._reply.form}", f"{show(self._prefix)}, then the end")
+                self.fault = (
+                    f"a reply of the form {self._reply.form}",
+                    f"{show(self._prefix)}, then the end",
+                )
             return
         self._transcript.note(self.name, "received", data)
         if self._prefix is not None:
@@ -177,14 +200,19 @@ class Connection:
         elif data.startswith(expected) and len(expected) < len(data):
             surplus = data[len(expected) :]
             self.echoed += len(expected)
-            self.fault = ("nothing that was not sent", f"{show(surplus)} after all {self.echoed} bytes of the echo")
+            self.fault = (
+                "nothing that was not sent",
+                f"{show(surplus)} after all {self.echoed} bytes of the echo",
+            )
         else:
             # Everything of the echo that has come so far is right up to `echoed`.
             self.fault = difference(expected, data, self.echoed)
 
     def fail(self, error: OSError) -> None:
         """An operation on the socket ended in this error, and the connection with it."""
-        self.ending = "reset" if error.errno in (errno.ECONNRESET, errno.EPIPE) else errno.errorcode[error.errno or 0]
+        self.ending = (
+            "reset" if error.errno in (errno.ECONNRESET, errno.EPIPE) else errno.errorcode[error.errno or 0]
+        )
         self._transcript.note(self.name, self.ending)
 
     def half_close(self) -> None:
@@ -313,7 +341,10 @@ def converse(
         done: whether a connection has what it waits for.
     """
     waiting = {one.channel.fileno(): one for one in connections if one.channel.fileno() >= 0}
-    queues = {one.name: [memoryview(piece) for piece in outgoing.get(one.name, []) if piece] for one in waiting.values()}
+    queues = {
+        one.name: [memoryview(piece) for piece in outgoing.get(one.name, []) if piece]
+        for one in waiting.values()
+    }
     for queue in queues.values():
         queue.reverse()  # taken from the end
     poll = select.poll()
