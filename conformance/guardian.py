@@ -298,9 +298,8 @@ def nursery(requests: socket.socket) -> None:
         _, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
         if not descriptors:
             return
-        os.set_inheritable(
-            descriptors[0], False
-        )  # unlike others, one that was received would go to the target
+        # Unlike others, one that was received would go to the target.
+        os.set_inheritable(descriptors[0], False)
         if os.fork() == 0:
             requests.close()
             os.setsid()

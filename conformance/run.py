@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 import zlib
@@ -136,7 +137,10 @@ class Bench:
             return
         if ended.verdict is not Verdict.PASS:
             said = ended.reason or f"expected {ended.expected}; seen: {ended.seen}"
-            self.blocked = f"the target does not even echo: {said}"
+            # The commonest cause: the server prefixes its replies with PIDs, and nobody said so.
+            numbered = re.search(r"b['\"]\d+ ?: ?", ended.seen) and self.plan.target.manifest.reply == "{data}"
+            hint = " (does the reply begin with a PID? see --reply)" if numbered else ""
+            self.blocked = f"the target does not even echo: {said}{hint}"
 
     def _play(self, case: Case) -> tuple[Outcome, Stage | None]:
         stage = None
