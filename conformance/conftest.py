@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +23,8 @@ from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine
 from forkecho.conformance.run import Bench
 from forkecho.conformance.target import Builds
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 PLAN = pytest.StashKey[Plan]()
 BUILDS = pytest.StashKey[Builds]()
@@ -41,6 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker and sys.platform == "linux":
+        # A worker whose master was killed would go on for seconds; with it goes what it has started (prctl(2)).
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     text = worker["forkecho_plan"] if worker else config.getoption("--plan")
     if text:
         plan = msgspec.json.decode(text, type=Plan)

@@ -138,7 +138,9 @@ class Bench:
         if ended.verdict is not Verdict.PASS:
             said = ended.reason or f"expected {ended.expected}; seen: {ended.seen}"
             # The commonest cause: the server prefixes its replies with PIDs, and nobody said so.
-            numbered = re.search(r"b['\"]\d+ ?: ?", ended.seen) and self.plan.target.manifest.reply == "{data}"
+            numbered = (
+                re.search(r"b['\"]\d+ ?: ?", ended.seen) and self.plan.target.manifest.reply == "{data}"
+            )
             hint = " (does the reply begin with a PID? see --reply)" if numbered else ""
             self.blocked = f"the target does not even echo: {said}{hint}"
 

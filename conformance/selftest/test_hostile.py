@@ -334,6 +334,7 @@ def test_a_target_inherits_its_standard_streams_and_nothing_else(builds: Builds)
 
 FREEZER = """
 import signal, sys
+import msgspec
 from forkecho.conformance.case import expand
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.stage import Stage
@@ -341,7 +342,11 @@ from forkecho.conformance.step import Open
 from forkecho.conformance import target
 
 if sys.argv[1] == "launch":
-    running = target.launch(target.load("reference"), target.Builds())
+    judged = target.load("reference")
+    if "build" in sys.argv:
+        made = msgspec.structs.replace(judged.manifest, build=[[sys.executable, "-c", ""]])
+        judged = msgspec.structs.replace(judged, manifest=made)
+    running = target.launch(judged, target.Builds())
 else:
     judged = target.Target(name="there", manifest=Manifest(), connect=("127.0.0.1", int(sys.argv[2])))
     running = target.attach(judged)
@@ -394,6 +399,21 @@ def test_a_suite_killed_in_the_middle_of_a_freeze_takes_its_target_with_it(
 
     # That nothing else is left either is seen by the fixture.
     assert wait_for(lambda: not states(frozen) - {"Z"}, Deadline(5))
+
+
+def test_a_suite_that_is_killed_leaves_nothing_of_what_was_built(
+    suite: Callable[..., subprocess.Popen[str]], temporary: Path
+) -> None:
+    """What the target's build commands made goes with the suite, even by SIGKILL."""
+    freezer = suite("-c", FREEZER, "launch", "build")
+    assert freezer.stdout is not None
+    assert freezer.stdout.readline()
+    assert list(temporary.glob("forkecho-build-*"))
+
+    freezer.kill()
+    freezer.wait()
+
+    assert wait_for(lambda: not list(temporary.glob("forkecho-*")), Deadline(5))
 
 
 def test_a_suite_killed_in_the_middle_of_a_freeze_thaws_what_it_did_not_start(
