@@ -109,6 +109,10 @@ class Guard:
         """Return once what the target has printed so far is in its files."""
         self._ask("sync")
 
+    def keep(self, folder: Path) -> None:
+        """Name a folder that is to be gone when we are, however we end."""
+        self._ask("keep", folder=str(folder))
+
     def frozen(self, processes: Iterable[Process]) -> None:
         """Say what is to be thawed if we are killed now."""
         self._ask("frozen", pids=[list(process) for process in processes])

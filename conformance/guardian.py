@@ -9,6 +9,7 @@ each with one; the end of its input means that the suite has ended, in whatever 
     {"op": "launch", "argv", "env", "cwd", "folder", "ignore"} -> {"pid"} or {"error"}
     {"op": "status", "pid"}       -> {"status"}: what waitpid said of that orphan or child, null while it runs
     {"op": "sync"}                -> {}: what the target has printed so far is in its files
+    {"op": "keep", "folder"}      -> {}: a folder that is to go with the suite, where nothing is launched
     {"op": "frozen", "pids"}      -> {}: what to thaw, should the suite be killed now; pairs of PID and start
     {"op": "end"}                 -> {"left"}: everything below is killed; the PIDs that could not be
 """
@@ -226,6 +227,9 @@ class Guardian:
             return {"status": self.statuses.get(message["pid"])}
         if operation == "sync":
             self.drain()
+            return {}
+        if operation == "keep":
+            self.folder = message["folder"]
             return {}
         if operation == "frozen":
             self.frozen = message["pids"]

@@ -122,6 +122,7 @@ class Builds:
         self._ours = not folder
         self._folder = Path(folder) if folder else None
         self._done: dict[str, str] = {}
+        self._guard: Guard | None = None
 
     @property
     def place(self) -> str:
@@ -137,6 +138,8 @@ class Builds:
         with self._lock:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="forkecho-build-"))
+                self._guard = Guard()
+                self._guard.keep(self._folder)
             place = self._folder / target.name
             if target.name not in self._done and not self._ours:
                 return place  # whoever made the folder has filled it
@@ -172,6 +175,9 @@ class Builds:
         if self._folder and self._ours:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder, self._done = None, {}
+        if self._guard:
+            self._guard.close()
+            self._guard = None
 
 
 class Running:
@@ -199,6 +205,7 @@ class Running:
         self.blind = ""  # why it cannot be observed
         self.limit = target.manifest.max_connections
         self._port: port.Port | None = None
+        self._builds: Builds | None = None  # what was built is needed for as long as this runs
 
     def alive(self, thorough: bool = False) -> list[Facts]:
         """The processes of the target that have not exited (of one that we did not start: those below its owner)."""
@@ -305,7 +312,7 @@ def launch(
         "max-connections": str(max_connections or manifest.demand),
     }
     running = Running(target, (host, number), observe.here(), Guard())
-    running.folder, running._port = folder, reserved
+    running.folder, running._port, running._builds = folder, reserved, builds
     running.limit = max_connections or manifest.max_connections
     try:
         if manifest.build:

@@ -15,7 +15,7 @@ from forkecho.conformance.report import FORMATS
 
 __all__ = ["command"]
 
-WIDTH = 100  # characters of a line where there is no terminal to ask
+WIDTH = 120  # characters of a line, where there is no terminal; as `forkecho check` has it
 
 
 @click.command(short_help="Show the record of a run in another format.")
