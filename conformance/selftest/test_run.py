@@ -314,7 +314,7 @@ def test_what_cannot_be_observed_is_inconclusive_and_never_a_pass(
     """On what seems to be another host the wire is judged, and no FORK, HYG or SHUT case passes."""
     _, port = server()
     monkeypatch.setattr(target, "_local", lambda host: False)
-    run, _ = session.play(planned(there(port), group=["FORK", "HYG"], scale=0.1))
+    run, _ = session.play(planned(there(port), group=["FORK", "HYG"]))
     wire, _ = session.play(planned(there(port), case=["echo/greeting", "buffer/whole@1024"]))
     found = Counter(verdicts(run).values())
 

@@ -495,7 +495,7 @@ def test_a_server_that_drips_is_given_up(
     one = client(server(drip))
     deadline = Deadline(10)
     try:
-        converse([one], {"a": [b"x" * 60000]}, 0.05, lambda one: one.whole)
+        converse([one], {"a": [b"x" * 60000]}, 0.25, lambda one: one.whole)
     finally:
         released.set()
 
