@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -109,9 +110,9 @@ class Guard:
         """Return once what the target has printed so far is in its files."""
         self._ask("sync")
 
-    def keep(self, folder: Path) -> None:
-        """Name a folder that is to be gone when we are, however we end."""
-        self._ask("keep", folder=str(folder))
+    def folder(self, prefix: str) -> Path:
+        """A new folder for temporary files, which is gone when we are, however we end."""
+        return Path(self._ask("folder", above=tempfile.gettempdir(), prefix=prefix)["folder"])
 
     def frozen(self, processes: Iterable[Process]) -> None:
         """Say what is to be thawed if we are killed now."""

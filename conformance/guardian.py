@@ -9,7 +9,7 @@ each with one; the end of its input means that the suite has ended, in whatever 
     {"op": "launch", "argv", "env", "cwd", "folder", "ignore"} -> {"pid"} or {"error"}
     {"op": "status", "pid"}       -> {"status"}: what waitpid said of that orphan or child, null while it runs
     {"op": "sync"}                -> {}: what the target has printed so far is in its files
-    {"op": "keep", "folder"}      -> {}: a folder that is to go with the suite, where nothing is launched
+    {"op": "folder", "above", "prefix"} -> {"folder"}: a new one, which goes with the guardian
     {"op": "frozen", "pids"}      -> {}: what to thaw, should the suite be killed now; pairs of PID and start
     {"op": "end"}                 -> {"left"}: everything below is killed; the PIDs that could not be
 """
@@ -51,6 +51,13 @@ class Guardian:
         self.folder: str | None = None
         self.target: int | None = None
         self.cgroup: str | None = None
+
+    def make_folder(self, above: str, prefix: str) -> str:
+        """Made here and not by the suite, which may be killed before it could have told of it."""
+        self.folder = os.path.join(above, prefix + os.urandom(6).hex())
+        os.mkdir(self.folder)
+        os.chmod(self.folder, 0o755)  # a target may run as somebody else
+        return self.folder
 
     def launch(
         self, argv: list[str], env: dict[str, str], cwd: str, folder: str, ignore: list[int]
@@ -228,9 +235,8 @@ class Guardian:
         if operation == "sync":
             self.drain()
             return {}
-        if operation == "keep":
-            self.folder = message["folder"]
-            return {}
+        if operation == "folder":
+            return {"folder": self.make_folder(**message)}
         if operation == "frozen":
             self.frozen = message["pids"]
             return {}

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -137,9 +136,8 @@ class Builds:
         """
         with self._lock:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="forkecho-build-"))
                 self._guard = Guard()
-                self._guard.keep(self._folder)
+                self._folder = self._guard.folder("forkecho-build-")
             place = self._folder / target.name
             if target.name not in self._done and not self._ours:
                 return place  # whoever made the folder has filled it
@@ -300,8 +298,8 @@ def launch(
     host = "::1" if manifest.families == ["ipv6"] else LOOPBACK
     reserved = None if on_port or manifest.announce else port.reserve(host)
     number = on_port or (reserved.number if reserved else 0)
-    folder = Path(tempfile.mkdtemp(prefix="forkecho-"))
-    folder.chmod(0o755)  # a target may run as somebody else
+    guard = Guard()
+    folder = guard.folder("forkecho-")
     tokens = {
         "host": host,
         "port": str(number),
@@ -311,7 +309,7 @@ def launch(
         "build": "",
         "max-connections": str(max_connections or manifest.demand),
     }
-    running = Running(target, (host, number), observe.here(), Guard())
+    running = Running(target, (host, number), observe.here(), guard)
     running.folder, running._port, running._builds = folder, reserved, builds
     running.limit = max_connections or manifest.max_connections
     try:
