@@ -427,6 +427,8 @@ def mark(stage: Stage, step: Mark) -> None:
     """See `step.Mark`."""
     for what in step.mark:
         if what == "holders":
+            # The parent may still hold what it has just handed on; that it must let go in time is HYG-01's business.
+            stage.await_handover([one.name for one in stage.all(step.on)])
             for name in stage.members(step.on):
                 stage.marks[f"holders {name}"] = stage.holders(stage.connection(name))
         elif what == "stderr":

@@ -525,3 +525,13 @@ def test_pytest_ends_with_4_when_the_target_is_never_ready(tmp_path: Path) -> No
 
     assert done.returncode == 4
     assert "has not listened" in done.stdout + done.stderr
+
+
+def test_a_parent_that_closes_its_copy_late_is_not_taken_for_the_one_who_serves() -> None:
+    """Who holds a connection is only remembered once it was handed over; a conformant server was failed for less."""
+    script = Path(__file__).parent / "hostile" / "closes_late.py"
+    command = [sys.executable, str(script), "--port", "{port}"]
+    judged = target.Target(name="late", manifest=Manifest(command=command, reply="{pid}:{ppid}:{data}"))
+    run, _ = session.play(planned(judged, requirement=["FORK-04", "FORK-09"], repeat=3))
+
+    assert set(verdicts(run).values()) == {"pass"}
