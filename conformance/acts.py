@@ -44,6 +44,11 @@ __all__ = [
     "vanish",
 ]
 
+#: The states of our end after the server's FIN alone, by whether we had sent ours.
+CLEAN = {
+    False: frozenset({"CLOSE_WAIT"}),
+    True: frozenset({"CLOSE_WAIT", "TIME_WAIT", "LAST_ACK", "CLOSING", "CLOSE"}),
+}
 STALLED = 0.15  # seconds without a byte moving anywhere: a connection that is stuffed has stalled
 
 
@@ -302,12 +307,7 @@ def expect_end(stage: Stage, step: Expect) -> None:
             # A reset that follows the FIN is sent while the server closes: look when nobody holds its end any more.
             wait_for(lambda one=one: _done_with(stage, one), Deadline(stage.patience(1.0)))  # type: ignore[misc]
         state, error = one.state, one.pending_error()
-        clean = (
-            ("CLOSE_WAIT",)
-            if not one.half_closed
-            else ("CLOSE_WAIT", "TIME_WAIT", "LAST_ACK", "CLOSING", "CLOSE")
-        )
-        if error or state not in clean:
+        if error or state not in CLEAN[one.half_closed]:
             raise Unmet("an orderly end (FIN alone)", f"a FIN, then a reset ({error or state})")
 
 

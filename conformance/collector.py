@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from forkecho.conformance.case import Case
+from forkecho.conformance.case import Case, expand
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine, ExitCode, Verdict
 from forkecho.conformance.verdict import exit_code, settle
@@ -38,7 +39,6 @@ class Collector:
     Args:
         plan: of the run.
         cases: those selected.
-        requirement_sizes: how many cases each requirement has in all.
         told: called with each result as it comes.
     """
 
@@ -46,14 +46,12 @@ class Collector:
         self,
         plan: Plan,
         cases: list[Case],
-        requirement_sizes: dict[str, int],
         told: Callable[[CaseLine], object] = lambda line: None,
     ) -> None:
         self.plan = plan
         self.cases = {case.id: case for case in cases}
         self.interrupted = False
         self.crashed = ""  # why the session ended before its time by a fault of the suite
-        self._sizes = requirement_sizes
         self._told = told
         self._lines: dict[str, CaseLine] = {}
 
@@ -81,18 +79,16 @@ class Collector:
     def results(self, missing: str = "") -> list[CaseLine]:
         """A line for every selected case; `missing` is why those without a result have none."""
         if self.crashed:
-            lines = [
-                self._lines.get(id_) or line_for(case, Verdict.BROKEN, self.crashed)
-                for id_, case in self.cases.items()
-            ]
-            return settle(lines, self.plan.target.manifest.failures, self._sizes)
-        why = missing or (
-            "not tried: interrupted" if self.interrupted else "not tried: the run was stopped before"
-        )
-        lines = [
-            self._lines.get(id_) or line_for(case, Verdict.BLOCKED, why) for id_, case in self.cases.items()
-        ]
-        return settle(lines, self.plan.target.manifest.failures, self._sizes)
+            verdict, why = Verdict.BROKEN, self.crashed
+        else:
+            stopped = (
+                "not tried: interrupted" if self.interrupted else "not tried: the run was stopped before"
+            )
+            verdict, why = Verdict.BLOCKED, missing or stopped
+        lines = [self._lines.get(id_) or line_for(case, verdict, why) for id_, case in self.cases.items()]
+        manifest = self.plan.target.manifest
+        sizes = Counter(case.requirement.id for case in expand(manifest).values())
+        return settle(lines, manifest.failures, sizes)
 
     def exit_code(self) -> ExitCode:
         """What the run's exit code is to be."""

@@ -7,7 +7,6 @@ import ctypes
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,9 +124,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 
 def _watch(config: pytest.Config, cases: list[Any]) -> None:
-    plan = config.stash[PLAN]
-    sizes = Counter(case.requirement.id for case in expand(plan.target.manifest).values())
-    config.stash[COLLECTOR] = Collector(plan, cases, dict(sizes))
+    config.stash[COLLECTOR] = Collector(config.stash[PLAN], cases)
     config.pluginmanager.register(config.stash[COLLECTOR], "forkecho-collector")
 
 

@@ -8,7 +8,6 @@ import platform
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 import forkecho
 from forkecho.conformance import observe, target
-from forkecho.conformance.case import Case, expand
+from forkecho.conformance.case import Case
 from forkecho.conformance.collector import Collector
 from forkecho.conformance.plan import Plan, select, spec_digest
 from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, totals
@@ -47,8 +46,7 @@ def play(
     cases = select(plan)
     started = datetime.datetime.now(datetime.UTC)
     clock = time.monotonic()
-    sizes = Counter(case.requirement.id for case in expand(plan.target.manifest).values())
-    collector = Collector(plan, cases, dict(sizes), told)
+    collector = Collector(plan, cases, told)
     builds = Builds()
     missing = ""
     try:

@@ -203,7 +203,7 @@ def claims(stage: Stage, step: See) -> None:
         claim = stage.connection(name).claim
         if claim is None:
             raise Unmet(f"a reply of the form {stage.running.manifest.reply}", str(stage.connection(name)))
-        if stage.connections[name].channel.fileno() >= 0:
+        if not stage.connections[name].closed:
             stage.family(name)
         # A server that does not fork may still tell the truth: that it does not fork is judged elsewhere.
         sightings = [*stage.born.get(name, {}).values(), *stage.older.get(name, {}).values()]
@@ -261,9 +261,7 @@ def gone(stage: Stage, step: See) -> None:
     if not concerned:
         return
     seen = {process for name in concerned for process in stage.born.get(name, ())}
-    others = [
-        name for name, one in stage.connections.items() if name not in concerned and one.channel.fileno() >= 0
-    ]
+    others = [name for name, one in stage.connections.items() if name not in concerned and not one.closed]
 
     def look() -> str:
         left = {process for process in seen if stage.observer.alive(process)} | stage.strangers(others)
@@ -277,7 +275,7 @@ def none_left(stage: Stage, step: See) -> None:
     """No process of the target is alive."""
 
     def look() -> str:
-        left = [facts.process for facts in stage.running.alive() or stage.running.alive(thorough=True)]
+        left = stage.running.left()
         return f"{stage.describe(left)} is alive" if left else ""
 
     stage.require("no process of the server to be left", look, step.within)

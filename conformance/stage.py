@@ -137,9 +137,7 @@ class Stage:
                 seen = self.endpoint(one)
                 if seen is None or seen.key:
                     return ""
-                ends = (
-                    self.endpoint(other) for other in self.connections.values() if other.channel.fileno() >= 0
-                )
+                ends = (self.endpoint(other) for other in self.connections.values() if not other.closed)
                 return f"nobody has accepted it, while {sum(bool(end and end.key) for end in ends)} others are held"
 
             self.require(f"connection {name} to be accepted", waiting)
@@ -229,23 +227,23 @@ class Stage:
         return self._holders({seen.key}) if seen and seen.key else set()
 
     def _holders(self, keys: Iterable[int]) -> set[Process]:
-        wanted = list(keys)
-        if not wanted:
-            return set()
+        return set().union(*self._by_key(set(keys)).values())
+
+    def _by_key(self, keys: set[int]) -> dict[int, set[Process]]:
+        """Who holds each socket: looked for among the target's own processes, and everywhere if none of them does."""
+        if not keys:
+            return {}
         if self.running.ours:
-            family = [facts.process.pid for facts in self.running.alive()]
-            if found := set().union(*self.observer.holders(wanted, family).values()):
+            found = self.observer.holders(keys, [facts.process.pid for facts in self.running.alive()])
+            if any(found.values()):
                 return found
-        return set().union(*self.observer.holders(wanted).values())
+        return self.observer.holders(keys)
 
     def holders_of_all(self) -> dict[str, set[Process]]:
         """Who holds each open connection, by its name; one look at the descriptors for all of them."""
-        ends = {
-            name: self.endpoint(one) for name, one in self.connections.items() if one.channel.fileno() >= 0
-        }
+        ends = {name: self.endpoint(one) for name, one in self.connections.items() if not one.closed}
         keys = {name: end.key for name, end in ends.items() if end and end.key}
-        among = [facts.process.pid for facts in self.running.alive()] if self.running.ours else None
-        found = self.observer.holders(set(keys.values()), among)
+        found = self._by_key(set(keys.values()))
         return {name: found[key] for name, key in keys.items()}
 
     def listening(self) -> set[Process]:
@@ -344,11 +342,7 @@ class Stage:
         theirs: set[Process] = set()
         for name in apart_from:
             theirs |= self.family(name)
-        old = self.running.baseline | theirs
-        # Nobody left is a conclusion, so it takes the look that misses nobody.
-        return {one.process for one in self.running.alive()} - old or {
-            one.process for one in self.running.alive(thorough=True)
-        } - old
+        return self.running.left(apart_from=self.running.baseline | theirs)
 
     def named(self, value: str | list[str]) -> set[Process]:
         """The processes that names stand for: `owner`, `baseline`, `all`, or those born for a connection."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -215,6 +215,11 @@ class Running:
             found.insert(0, facts)
         return found
 
+    def left(self, apart_from: Collection[Process] = frozenset()) -> set[Process]:
+        """Who of the target is alive, apart from some. That nobody is takes the look that misses nobody."""
+        quick = {facts.process for facts in self.alive()}.difference(apart_from)
+        return quick or {facts.process for facts in self.alive(thorough=True)}.difference(apart_from)
+
     def settled(self) -> bool:
         """No process has come to the baseline; zombies do not count, whoever leaves them is judged for it elsewhere."""
         return {facts.process for facts in self.alive()} <= self.baseline
@@ -245,7 +250,7 @@ class Running:
                 self.guard.close()
         finally:
             self.ours = False
-            # The guardian takes it away as well, but knows of it only if it has launched something.
+            # The guardian would a moment later; whoever asks now is to find nothing.
             if self.folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
             if self._port:

@@ -15,23 +15,13 @@ from typing import Any
 from forkecho.conformance.deadline import Deadline
 from forkecho.conformance.manifest import Claim, Reply
 from forkecho.conformance.observe import Address
+from forkecho.conformance.tcp import TCP_STATES
 
 __all__ = ["CannotConnect", "Connection", "Transcript", "connect", "converse", "difference", "show"]
 
 CHUNK = 1 << 18  # bytes a read or a write at the most
 EVENTS_MAX = 300  # of a case's transcript; what is dropped is said
 TCP_REPAIR = 19  # linux/tcp.h
-TCP_STATES = (
-    "",
-    "ESTABLISHED",
-    "SYN_SENT",
-    "SYN_RECV",
-    "FIN_WAIT1",
-    "FIN_WAIT2",
-    "TIME_WAIT",
-    "CLOSE",
-    "CLOSE_WAIT",
-)
 
 
 class CannotConnect(OSError):
@@ -132,6 +122,11 @@ class Connection:
         channel.setblocking(False)
 
     @property
+    def closed(self) -> bool:
+        """We have closed it: nothing can be asked of the socket any more."""
+        return self.channel.fileno() < 0
+
+    @property
     def over(self) -> bool:
         """Nothing more is to be read: it has ended, or what came was wrong."""
         return bool(self.ending or self.fault)
@@ -227,7 +222,7 @@ class Connection:
 
     def close(self) -> None:
         """Close both directions; harmless when it was done before."""
-        if self.channel.fileno() >= 0:
+        if not self.closed:
             self._transcript.note(self.name, "closed")
             self.channel.close()
 
@@ -340,7 +335,7 @@ def converse(
         patience: seconds without a byte in either direction after which a connection is given up.
         done: whether a connection has what it waits for.
     """
-    waiting = {one.channel.fileno(): one for one in connections if one.channel.fileno() >= 0}
+    waiting = {one.channel.fileno(): one for one in connections if not one.closed}
     queues = {
         one.name: [memoryview(piece) for piece in outgoing.get(one.name, []) if piece]
         for one in waiting.values()

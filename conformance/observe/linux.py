@@ -13,7 +13,18 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 
-from forkecho.conformance.observe.base import Address, Census, Endpoint, Facts, Listener, Observer, Process
+import msgspec
+
+from forkecho.conformance.observe.base import (
+    Address,
+    Census,
+    Endpoint,
+    Facts,
+    Listener,
+    Observer,
+    Process,
+)
+from forkecho.conformance.tcp import TCP_STATES
 
 __all__ = ["LinuxObserver"]
 
@@ -30,22 +41,7 @@ ANSWER = struct.Struct("=BBBB")
 ANSWER_REST = struct.Struct("=IIIII")
 NO_COOKIE = b"\xff" * 8
 
-STATES = (
-    "",
-    "ESTABLISHED",
-    "SYN_SENT",
-    "SYN_RECV",
-    "FIN_WAIT1",
-    "FIN_WAIT2",
-    "TIME_WAIT",
-    "CLOSE",
-    "CLOSE_WAIT",
-    "LAST_ACK",
-    "LISTEN",
-    "CLOSING",
-    "NEW_SYN_RECV",
-)
-LISTEN = STATES.index("LISTEN")
+LISTEN = TCP_STATES.index("LISTEN")
 
 TICKS = os.sysconf("SC_CLK_TCK")  # per second: the unit of a process's start
 
@@ -143,16 +139,8 @@ class LinuxObserver(Observer):
 
     def facts(self, pid: int) -> Facts | None:
         """See `Observer.facts`."""
-        stat = _stat(pid)
-        if stat is None:
-            return None
-        name, fields = stat
-        return Facts(
-            process=Process(pid, int(fields[19])),
-            ppid=int(fields[1]),
-            state=fields[0],
-            command=_command(pid) or name,
-        )
+        found = self._brief(pid)
+        return found and msgspec.structs.replace(found, command=_command(pid) or found.command)
 
     def descendants(self, pid: int, thorough: bool = False) -> list[Facts]:
         """See `Observer.descendants`; by /proc/PID/task/TID/children, which reads the tree and not the machine."""
@@ -268,7 +256,7 @@ def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
     host = str(ipaddress.ip_address(source[:4] if family == socket.AF_INET else source))
     if family == socket.AF_INET6 and (mapped := ipaddress.IPv6Address(source).ipv4_mapped):
         host = str(mapped)  # an IPv4 address on an IPv6 socket, as Java binds
-    seen = Endpoint(state=STATES[state], key=inode, unread=unread, unsent=unsent)
+    seen = Endpoint(state=TCP_STATES[state], key=inode, unread=unread, unsent=unsent)
     return (host, port), remote_port, seen, unsent
 
 

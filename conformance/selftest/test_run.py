@@ -395,7 +395,7 @@ class Report:
 def collector() -> Collector:
     """A collector that waits for three results."""
     plan = planned("reference", case=["echo/greeting", "process/born", "echo/prefix"])
-    return Collector(plan, select(plan), {})
+    return Collector(plan, select(plan))
 
 
 def test_a_worker_that_crashed_is_broken(collector: Collector) -> None:

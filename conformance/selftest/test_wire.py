@@ -10,11 +10,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from forkecho.conformance import wire
+from forkecho.conformance import acts, wire
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Reply
 from forkecho.conformance.observe import Address
 from forkecho.conformance.styles import STYLES
+from forkecho.conformance.tcp import TCP_STATES
 from forkecho.conformance.wire import EVENTS_MAX, CannotConnect, Connection, Transcript, converse
 
 FORMS = {
@@ -529,3 +530,8 @@ def test_half_close_reset_and_close_are_what_they_say(
     closed.close()
     assert wait_for(lambda: seen == ["end", "reset", "end"], Deadline(5))
     assert [event["event"] for event in reset._transcript.events] == ["reset by the client"]
+
+
+def test_every_state_of_a_clean_end_has_its_number() -> None:
+    """A state that is named otherwise than the kernel numbers it would never be recognised, and a clean end failed."""
+    assert set().union(*acts.CLEAN.values()) <= set(TCP_STATES)

@@ -15,6 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from forkecho.cli.saved import save, seen_by_people
 from forkecho.conformance import fixture, target
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.plan import Plan, Selection, select
@@ -138,7 +139,7 @@ def command(
     run, missing = watched(plan, workers, stop_first)
     for path, form in ((output, "jsonl"), (junit, "junit")):
         if path:
-            path.write_text(FORMATS[form](run), encoding="utf-8")
+            save(FORMATS[form](run), path)
     if missing:
         click.echo(f"forkecho: {missing}", err=True)
     else:
@@ -235,6 +236,4 @@ def watched(plan: Plan, workers: int, stop_first: bool) -> tuple[Run, str]:
 
 def show(run: Run) -> None:
     """The report for people."""
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    width = Console().width if sys.stdout.isatty() else 120
-    click.echo(FORMATS["console"](run, width=width, color=colour), nl=False, color=colour)
+    save(FORMATS["console"](run, **seen_by_people(sys.stdout.isatty())), None)

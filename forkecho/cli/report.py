@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from pathlib import Path
 
 import click
 
-from forkecho.cli.saved import save
+from forkecho.cli.saved import save, seen_by_people
 from forkecho.conformance import result
 from forkecho.conformance.report import FORMATS
 
 __all__ = ["command"]
-
-WIDTH = 120  # characters of a line, where there is no terminal; as `forkecho check` has it
 
 
 @click.command(short_help="Show the record of a run in another format.")
@@ -31,5 +27,4 @@ def command(record: Path, form: str, output: Path | None) -> None:
     """
     run = result.load(record)
     terminal = output is None and sys.stdout.isatty()
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if terminal else WIDTH
-    save(FORMATS[form](run, width=width, color=terminal and not os.environ.get("NO_COLOR")), output)
+    save(FORMATS[form](run, **seen_by_people(terminal)), output)
