@@ -175,8 +175,8 @@ def test_nobody_sleeps() -> None:
         if name == "sleep"
     }
 
-    assert {module for module, _ in sleeping} <= {"deadline", "guardian", "acts"}
-    assert {inside for module, inside in sleeping if module == "acts"} == {"idle"}
+    assert {module for module, _ in sleeping} <= {"deadline", "guardian", "acts.doing"}
+    assert {inside for module, inside in sleeping if module == "acts.doing"} == {"idle"}
 
 
 def test_nobody_sleeps_in_a_self_test() -> None:

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from forkecho.conformance import acts, wire
+from forkecho.conformance import wire
+from forkecho.conformance.acts import coming
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Reply
 from forkecho.conformance.observe import Address
@@ -534,4 +535,4 @@ def test_half_close_reset_and_close_are_what_they_say(
 
 def test_every_state_of_a_clean_end_has_its_number() -> None:
     """A state that is named otherwise than the kernel numbers it would never be recognised, and a clean end failed."""
-    assert set().union(*acts.CLEAN.values()) <= set(TCP_STATES)
+    assert set().union(*coming.CLEAN.values()) <= set(TCP_STATES)

@@ -1,0 +1,45 @@
+"""What the kernel must show of the target's processes: one function for each thing that `see` can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from forkecho.conformance.sights import ending, holding, serving
+from forkecho.conformance.sights.holding import mark as mark
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import See
+
+__all__ = ["SEE", "mark", "see"]
+
+
+def see(stage: Stage, step: See) -> None:
+    """See `step.See`."""
+    SEE[step.see](stage, step)
+
+
+#: The function for each thing that `see` can name; those of one theme stand in one module.
+SEE: dict[str, Callable[[Stage, See], None]] = {
+    "born": serving.born,
+    "not-owner": serving.not_owner,
+    "descendant": serving.descendant,
+    "child-of-owner": serving.child_of_owner,
+    "disjoint": serving.disjoint,
+    "same": serving.same,
+    "same-owner": serving.same_owner,
+    "alone": serving.alone,
+    "cannot-accept": serving.cannot_accept,
+    "claims": serving.claims,
+    "parent-claim": serving.parent_claim,
+    "serves": serving.serves,
+    "gone": ending.gone,
+    "none-left": ending.none_left,
+    "reaped": ending.reaped,
+    "no-listener": holding.no_listener,
+    "no-listener-left": ending.no_listener_left,
+    "no-sibling": holding.no_sibling,
+    "single-thread": holding.single_thread,
+    "exit-status": ending.exit_status,
+    "quiet": ending.quiet,
+    "bounded": holding.bounded,
+    "unchanged": holding.unchanged,
+}

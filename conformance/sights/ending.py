@@ -1,0 +1,120 @@
+"""What must have gone: processes, zombies, listeners, and how the server has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.observe import Process
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import See
+from forkecho.conformance.verdict import Unmet, Unobservable
+
+__all__ = ["exit_status", "gone", "no_listener_left", "none_left", "quiet", "reaped"]
+
+
+def gone(stage: Stage, step: See) -> None:
+    """The owner has exited; the processes of connections have, and nothing that came of them is left (zombies have exited).
+
+    Not only those that were seen with a connection: whatever was not there at first, and is not there for a connection that is
+    still open, must go.
+    """
+    members = stage.members(step.on)
+    if "owner" in members:
+        owner = stage.owner
+        stage.require(
+            "the listener's owner to exit",
+            lambda: f"{stage.describe([owner])} is alive" if stage.observer.alive(owner) else "",
+            step.within,
+        )
+    concerned = [name for name in members if name != "owner"]
+    if not concerned:
+        return
+    seen = {process for name in concerned for process in stage.born.get(name, ())}
+    others = [name for name, one in stage.connections.items() if name not in concerned and not one.closed]
+
+    def look() -> str:
+        left = {process for process in seen if stage.observer.alive(process)} | stage.strangers(others)
+        return f"{stage.describe(left)} is alive" if left else ""
+
+    what = f"connection {concerned[0]}" if len(concerned) == 1 else f"{len(concerned)} connections"
+    stage.require(f"the processes of {what} to exit", look, step.within)
+
+
+def none_left(stage: Stage, step: See) -> None:
+    """No process of the target is alive."""
+
+    def look() -> str:
+        left = stage.running.left()
+        return f"{stage.describe(left)} is alive" if left else ""
+
+    stage.require("no process of the server to be left", look, step.within)
+
+
+def _zombies(stage: Stage) -> list[Process]:
+    """Children of the listener's owner that have exited and were not waited for."""
+    below = stage.observer.descendants(stage.owner.pid, thorough=True)
+    return [facts.process for facts in below if not facts.alive and facts.ppid == stage.owner.pid]
+
+
+def reaped(stage: Stage, step: See) -> None:
+    """The listener's owner has no zombie."""
+
+    def look() -> str:
+        left = _zombies(stage)
+        return (
+            f"{len(left)} zombie{'s' if len(left) > 1 else ''} of the listener's owner ({left[0].pid})"
+            if left
+            else ""
+        )
+
+    stage.require("every child that has ended to be reaped", look, step.within)
+
+
+def no_listener_left(stage: Stage, step: See) -> None:
+    """Nobody listens on the port."""
+    port = stage.running.address[1]
+
+    def look() -> str:
+        held = stage.observer.listeners(port)
+        return f"{stage.describe(stage.listening())} holds a listener" if held else ""
+
+    stage.require(f"nobody to listen on port {port}", look, step.within)
+
+
+def exit_status(stage: Stage, step: See) -> None:
+    """The server ended well: with 0, or by the signal that it was sent, or with 128 + that signal."""
+    sent = stage.signalled or signal.SIGTERM
+    status: list[int] = []
+
+    def look() -> str:
+        if stage.observer.alive(stage.owner):
+            return f"process {stage.owner.pid} is alive"
+        found = stage.running.exit_status(stage.owner)
+        if found is not None:
+            status.append(os.waitstatus_to_exitcode(found))
+        elif stage.owner.pid == stage.running.launched:
+            return "its exit status cannot be had yet"  # its first thread has ended, another has not
+        return ""
+
+    stage.require(f"the server to exit after {sent.name}", look, step.within)
+    if not status:
+        raise Unobservable(
+            "the listener's owner was not started by the suite, so its exit status is its parent's to know"
+        )
+    if status[-1] not in (0, -sent, 128 + sent):
+        raise Unmet(f"exit status 0, death by {sent.name}, or {128 + sent}", f"{_exit(status[-1])}")
+
+
+def _exit(code: int) -> str:
+    return f"death by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+def quiet(stage: Stage, step: See) -> None:
+    """At most one new line on stderr since the mark, once the owner has gone; one that stays is judged elsewhere."""
+    wait_for(lambda: not stage.observer.alive(stage.owner), Deadline(stage.patience(step.within or 2.0)))
+    text = stage.running.output("stderr")[stage.marks.get("stderr", 0) :]
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1:
+        raise Unmet("at most one line on stderr", f"{len(lines)} lines, the last: {lines[-1]!r}")

@@ -1,0 +1,117 @@
+"""What processes hold: descriptors that they should not, threads, memory, a client's data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forkecho.conformance.sights.look import each, held_by
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import Mark, See
+from forkecho.conformance.verdict import Unmet, Unobservable
+
+__all__ = ["bounded", "mark", "no_listener", "no_sibling", "single_thread", "unchanged"]
+
+KEPT_MAX = 16 * 1024 * 1024  # bytes of one client's data inside the server (BUF-06)
+MEMORY_SLACK = 2 * 1024 * 1024  # bytes that a process may grow by without leaking
+
+
+def no_listener(stage: Stage, step: See) -> None:
+    """No process born for the connection holds the listener; for `owner`, the owner itself has let go of it."""
+    if step.on == "owner":
+        owner = stage.owner
+        stage.require(
+            "the listener's owner to let go of the listening socket",
+            lambda: f"{stage.describe([owner])} listens" if owner in stage.listening() else "",
+            step.within,
+        )
+        return
+
+    def look(name: str) -> str:
+        family = stage.family(name)
+        if not family:
+            return f"no process was born for it; {held_by(stage, name)}"
+        both = family & stage.listening()
+        return f"{stage.describe(both)} holds it" if both else ""
+
+    each(stage, step, "no process of connection {name} to hold the listening socket", look)
+
+
+def no_sibling(stage: Stage, step: See) -> None:
+    """No process born for one connection holds another."""
+    members = stage.members(step.on)
+    for name in members:
+        stage.connection(name)
+
+    def look() -> str:
+        holders = stage.holders_of_all()
+        for name in members:
+            family = stage.family(name)
+            for other, by in holders.items():
+                if other != name and (both := family & by):
+                    return f"{stage.describe(both)}, born for {name}, holds {other} too"
+        return ""
+
+    stage.require("the process of a connection to hold no other connection", look, step.within)
+
+
+def single_thread(stage: Stage, step: See) -> None:
+    """The listener's owner has one thread."""
+    if count := stage.observer.threads(stage.owner):
+        if count > 1:
+            raise Unmet("the process that forks to have one thread", f"process {stage.owner.pid} has {count}")
+        return
+    raise Unobservable("the listener's owner has gone")
+
+
+def bounded(stage: Stage, step: See) -> None:
+    """The server keeps little of what a client stuffs into it and does not take back."""
+    for one in stage.all(step.on):
+        seen = stage.endpoint(one)
+        if seen is None:
+            raise Unmet(f"connection {one.name} to be held while its client does not read", str(one))
+        kept = len(one.sent) - one.unsent - seen.unread - seen.unsent - one.unread - one.echoed
+        stage.transcript.note(one.name, f"{kept} bytes are kept inside the server")
+        if kept >= KEPT_MAX:
+            raise Unmet(
+                f"less than {KEPT_MAX} bytes kept inside the server", f"{kept} of {len(one.sent)} sent"
+            )
+
+
+def _measure(stage: Stage, what: str) -> Any:
+    match what:
+        case "descriptors":
+            return stage.observer.descriptors(stage.owner)
+        case "memory":
+            return stage.observer.memory(stage.owner)
+        case _:
+            return {facts.process for facts in stage.running.alive()}
+
+
+def mark(stage: Stage, step: Mark) -> None:
+    """See `step.Mark`."""
+    for what in step.mark:
+        if what == "holders":
+            # The parent may still hold what it has just handed on; that it must let go in time is HYG-01's business.
+            stage.await_handover([one.name for one in stage.all(step.on)])
+            for name in stage.members(step.on):
+                stage.marks[f"holders {name}"] = stage.holders(stage.connection(name))
+        elif what == "stderr":
+            stage.marks["stderr"] = len(stage.running.output("stderr"))
+        else:
+            stage.marks[what] = _measure(stage, what)
+
+
+def unchanged(stage: Stage, step: See) -> None:
+    """What the server holds is what it held at the mark."""
+
+    def look() -> str:
+        for what in step.of:
+            before, now = stage.marks[what], _measure(stage, what)
+            if what == "processes":
+                if more := now - before:
+                    return f"{len(more)} more processes: {stage.describe(more)}"
+            elif now > before + (MEMORY_SLACK if what == "memory" else 0):
+                return f"{now} {'bytes of memory' if what == 'memory' else what}, before {before}"
+        return ""
+
+    stage.require(f"{' and '.join(step.of)} to be what they were before", look, step.within)
