@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 import pytest
 
 from forkecho.conformance.case import Case, expand
+from forkecho.conformance.manifest import concerns
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine, ExitCode, Verdict
 from forkecho.conformance.verdict import exit_code, settle
@@ -87,7 +87,11 @@ class Collector:
             verdict, why = Verdict.BLOCKED, missing or stopped
         lines = [self._lines.get(id_) or line_for(case, verdict, why) for id_, case in self.cases.items()]
         manifest = self.plan.target.manifest
-        sizes = Counter(case.requirement.id for case in expand(manifest).values())
+        everything = expand(manifest).values()
+        sizes = {
+            entry: sum(concerns(entry, case.id, case.requirement.id) for case in everything)
+            for entry in manifest.failures
+        }
         return settle(lines, manifest.failures, sizes)
 
     def exit_code(self) -> ExitCode:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import msgspec
 
-__all__ = ["DEFAULT_DEMAND", "Claim", "Known", "Manifest", "Needs", "Reply"]
+__all__ = ["DEFAULT_DEMAND", "Claim", "Known", "Manifest", "Needs", "Reply", "concerns"]
 
 DEFAULT_DEMAND = 64  # connections at once that are demanded of a server that declares no limit (CONC-02)
 
@@ -76,10 +77,27 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A failure that is known: why, and whether it comes by chance, so that a pass does not mean that it is mended."""
+    """A failure that is known.
+
+    Attributes:
+        reason: why it fails.
+        sometimes: it comes by chance, so that a pass does not mean that it is mended.
+        seen: a pattern that what is seen must fit, so that another failure of the same case is not taken for it; an
+            empty one fits all.
+    """
 
     reason: str
     sometimes: bool = False
+    seen: str = ""
+
+    def fits(self, seen: str) -> bool:
+        """This is the failure that is meant."""
+        return re.search(self.seen, seen) is not None
+
+
+def concerns(entry: str, case_id: str, requirement_id: str) -> bool:
+    """An entry of `[known]` speaks of a case: by its requirement, its id, or a glob that its id fits."""
+    return entry == requirement_id or fnmatchcase(case_id, entry)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
@@ -120,12 +138,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
                 raise ValueError(f"{key.replace('_', '-')} must be above 0")
         if self.max_connections < 0 or self.idle_timeout < 0:
             raise ValueError("max-connections and idle-timeout must not be below 0")
-        if any(not known.reason.strip() for known in self.failures.values()):
-            raise ValueError("each entry of [known] needs a reason")
+        for entry, known in self.failures.items():
+            if not known.reason.strip():
+                raise ValueError("each entry of [known] needs a reason")
+            try:
+                re.compile(known.seen)
+            except re.error as error:
+                raise ValueError(f"known {entry!r}: seen {known.seen!r} is no pattern: {error}") from None
 
     @property
     def failures(self) -> dict[str, Known]:
-        """The known failures by requirement or case."""
+        """The known failures by requirement, case, or glob of cases."""
         return {entry: Known(said) if isinstance(said, str) else said for entry, said in self.known.items()}
 
     @property

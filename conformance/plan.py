@@ -11,6 +11,7 @@ import msgspec
 
 from forkecho.conformance import fixture, requirement
 from forkecho.conformance.case import Case, expand, matching
+from forkecho.conformance.manifest import concerns
 from forkecho.conformance.requirement import GROUPS, LEVELS
 from forkecho.conformance.target import Target
 
@@ -83,10 +84,13 @@ def select(plan: Plan) -> list[Case]:
             raise UnknownId(f"there is no {what} {unknown[0]!r} (there are {', '.join(there_are)})")
     everything = expand(plan.target.manifest)
     if strangers := [
-        entry for entry in plan.target.manifest.known if entry not in known and entry not in everything
+        entry
+        for entry in plan.target.manifest.known
+        if not any(concerns(entry, case.id, case.requirement.id) for case in everything.values())
+        and entry not in known
     ]:
         raise UnknownId(
-            f"[known] of target {plan.target.name} names {strangers[0]!r}, which is no requirement and no case"
+            f"[known] of target {plan.target.name} names {strangers[0]!r}, which is no requirement and fits no case"
         )
     cases = list(everything.values())
     if chosen.case:

@@ -9,6 +9,7 @@ import pytest
 from forkecho.conformance.case import Case
 from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.run import Bench, judge
+from forkecho.conformance.verdict import excuse
 
 
 def test_case(case: Case, bench: Bench, record_result: Callable[[CaseLine], None]) -> None:
@@ -16,8 +17,7 @@ def test_case(case: Case, bench: Bench, record_result: Callable[[CaseLine], None
     line = judge(case, bench)
     record_result(line)
     words = f"{line.verdict.value}: {line.reason or f'expected {line.expected}; seen: {line.seen}'}"
-    failures = bench.plan.target.manifest.failures
-    known = failures.get(case.id) or failures.get(case.requirement.id)
+    known = excuse(bench.plan.target.manifest.failures, line)
     match line.verdict:
         case Verdict.PASS:
             return

@@ -8,12 +8,21 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from forkecho.conformance.guard import GuardianLost
-from forkecho.conformance.manifest import Known
+from forkecho.conformance.manifest import Known, concerns
 from forkecho.conformance.requirement import Level
 from forkecho.conformance.result import CaseLine, ExitCode, Verdict
 from forkecho.conformance.target import NotInstalled, NotReady
 
-__all__ = ["Outcome", "Unmet", "Unobservable", "combine", "exit_code", "outcome", "settle"]
+__all__ = [
+    "Outcome",
+    "Unmet",
+    "Unobservable",
+    "combine",
+    "excuse",
+    "exit_code",
+    "outcome",
+    "settle",
+]
 
 
 class Unmet(Exception):
@@ -78,6 +87,19 @@ def combine(outcomes: list[Outcome]) -> tuple[Outcome, dict[str, int]]:
     ), counts
 
 
+def excuse(known: Mapping[str, Known], line: CaseLine) -> Known | None:
+    """The known failure that this one is; the entry for the very case is asked first, then the others in their order."""
+    entries = sorted(known, key=lambda entry: entry != line.id)
+    return next(
+        (
+            known[entry]
+            for entry in entries
+            if concerns(entry, line.id, line.requirement) and known[entry].fits(line.seen)
+        ),
+        None,
+    )
+
+
 def settle(
     cases: Iterable[CaseLine], known: Mapping[str, Known], all_of: Mapping[str, int]
 ) -> list[CaseLine]:
@@ -85,27 +107,26 @@ def settle(
 
     Args:
         cases: the results of the run.
-        known: by requirement or case.
-        all_of: how many cases each requirement has. An entry for a requirement is out of date only when all of them
-            were run and none failed; one that was not run might still fail.
+        known: by requirement, case, or glob of cases.
+        all_of: how many cases each entry speaks of. An entry is out of date only when all of them were run and none
+            failed; one that was not run might still fail.
     """
     found = list(cases)
     bad = (Verdict.FAIL, Verdict.WARN)
-    fixed: set[str] = set()
+    fixed: dict[str, str] = {}
     for entry in (entry for entry, said in known.items() if not said.sometimes):
-        concerned = [case for case in found if entry in (case.id, case.requirement)]
+        concerned = [case for case in found if concerns(entry, case.id, case.requirement)]
         passed = [case for case in concerned if case.verdict is Verdict.PASS]
         judged = [case for case in concerned if case.verdict is not Verdict.NOT_APPLICABLE]
         complete = len(concerned) == all_of.get(entry, 1)
         if passed and complete and len(passed) == len(judged):
-            fixed |= {case.id for case in passed}
+            fixed |= {case.id: known[entry].reason for case in passed}
 
     def settled(case: CaseLine) -> CaseLine:
-        entry = known.get(case.id) or known.get(case.requirement)
-        if entry and case.verdict in bad:
+        if case.verdict in bad and (entry := excuse(known, case)):
             return msgspec.structs.replace(case, verdict=Verdict.KNOWN, reason=entry.reason)
-        if entry and case.id in fixed:
-            said = f"listed as known ({entry.reason}), but it passes: take it off the list"
+        if case.id in fixed:
+            said = f"listed as known ({fixed[case.id]}), but it passes: take it off the list"
             return msgspec.structs.replace(case, verdict=Verdict.FIXED, reason=said)
         return case
 

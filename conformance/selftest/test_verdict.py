@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from forkecho.conformance.guard import GuardianLost
@@ -196,6 +197,51 @@ def test_what_is_known_to_happen_sometimes_is_never_fixed() -> None:
 
     assert [one.verdict for one in settle(lines(Verdict.PASS), known, {"ECHO-01": 1})] == [Verdict.PASS]
     assert [one.verdict for one in settle(lines(Verdict.FAIL), known, {"ECHO-01": 1})] == [Verdict.KNOWN]
+
+
+def test_a_glob_speaks_of_every_case_that_fits_it() -> None:
+    """One reason for many cases, and only for theirs."""
+    given = [line("echo/a", Verdict.FAIL), line("buf/a", Verdict.FAIL, "BUF-01")]
+
+    assert [one.verdict for one in settle(given, {"ec*/?": Known("old")}, {"ec*/?": 1})] == [
+        Verdict.KNOWN,
+        Verdict.FAIL,
+    ]
+
+
+def test_a_glob_is_fixed_when_all_cases_that_fit_it_pass() -> None:
+    """As with a requirement, a part of them proves nothing."""
+    known = {"echo/*": Known("old")}
+
+    assert {one.verdict for one in settle(lines(Verdict.PASS, Verdict.PASS), known, {"echo/*": 2})} == {
+        Verdict.FIXED
+    }
+    assert {one.verdict for one in settle(lines(Verdict.PASS, Verdict.PASS), known, {"echo/*": 3})} == {
+        Verdict.PASS
+    }
+
+
+def test_another_failure_of_a_listed_case_is_not_known() -> None:
+    """Where the entry says what is seen, something else is news."""
+    one = msgspec.structs.replace(line("echo/a", Verdict.FAIL), seen="3 of 9 bytes, then silence for 5 s")
+
+    for pattern, verdict in ((r"\d of 9 bytes, then silence", Verdict.KNOWN), ("a reset", Verdict.FAIL)):
+        (found,) = settle([one], {"ECHO-01": Known("old", seen=pattern)}, {"ECHO-01": 1})
+        assert found.verdict is verdict
+
+
+def test_the_first_entry_that_fits_gives_the_reason_and_the_case_itself_comes_first() -> None:
+    """Two causes can fail one case."""
+    one = msgspec.structs.replace(line("echo/a", Verdict.FAIL), seen="silence")
+    known = {
+        "*": Known("of all"),
+        "ECHO-01": Known("of the requirement"),
+        "echo/a": Known("of the case", seen="silence"),
+    }
+    assert settle([one], known, {})[0].reason == "of the case"
+
+    known["echo/a"] = Known("of the case", seen="a reset")
+    assert settle([one], known, {})[0].reason == "of all"
 
 
 def test_an_entry_for_what_was_not_run_is_left_alone() -> None:
