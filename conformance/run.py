@@ -123,7 +123,7 @@ class Bench:
         self._sing()
         if self.blocked and case.requirement.id != CANARY:
             return Outcome(verdict=Verdict.BLOCKED, reason=self.blocked), None
-        return self._play(case)
+        return self._play(case, self.plan.scale)
 
     def _sing(self) -> None:
         """The canary: where one echo fails, everything else would fail for the same reason."""
@@ -131,7 +131,8 @@ class Bench:
         if canary is None or self.blocked:
             return
         try:
-            ended, _ = self._play(canary)
+            # Haste is for what a target never does; what everything depends on gets the usual patience.
+            ended, _ = self._play(canary, max(1.0, self.plan.scale))
         except (NotReady, NotInstalled) as error:
             self.blocked = str(error)
             return
@@ -144,7 +145,7 @@ class Bench:
             hint = " (does the reply begin with a PID? see --reply)" if numbered else ""
             self.blocked = f"the target does not even echo: {said}{hint}"
 
-    def _play(self, case: Case) -> tuple[Outcome, Stage | None]:
+    def _play(self, case: Case, scale: float) -> tuple[Outcome, Stage | None]:
         stage = None
         error: BaseException | None = None
         own = case.controls and not self.plan.target.connect
@@ -153,7 +154,7 @@ class Bench:
         except (NotReady, NotInstalled, OSError) as failure:
             return outcome(failure, case.requirement.level), None
         try:
-            stage = Stage(case, running, self.plan.seed, self.plan.scale, self.start)
+            stage = Stage(case, running, self.plan.seed, scale, self.start)
             for step in case.steps:
                 PERFORM[type(step)](stage, step)
         except Exception as failure:

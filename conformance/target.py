@@ -286,7 +286,7 @@ def launch(
     """Start a target and wait until it listens, as the kernel shows it: no connection is made.
 
     Args:
-        scale: what deadlines are multiplied with.
+        scale: what the deadline is multiplied with, if it is above 1.
         python: what `{python}` stands for.
         max_connections: what `{max-connections}` stands for, where it is not what the manifest says.
         ignored: signals that it inherits as ignored.
@@ -334,7 +334,8 @@ def launch(
             running.launched = running.guard.launch(argv, env, cwd, folder, [int(one) for one in ignored])
         except OSError as error:
             raise NotReady(f"{shlex.join(argv)}: {error}") from None
-        _await_listener(running, Deadline(manifest.ready_within * scale))
+        # A scale below 1 is for what a target never does: to listen is not of that kind.
+        _await_listener(running, Deadline(manifest.ready_within * max(1.0, scale)))
     except BaseException:
         running.stop(politely=False)
         raise

@@ -19,7 +19,7 @@ from forkecho.conformance.guardian import PIDS_CGROUPS
 
 #: A variable in the environment of everything that a test starts, with a value of its own.
 MARK = "FORKECHO_SELFTEST"
-LEAVES_WITHIN = 10.0  # seconds until whatever was killed has gone; a moment, unless the machine is loaded
+LEAVES_WITHIN = 30.0  # seconds until whatever was killed has gone; a moment, unless the machine is loaded
 
 
 def marked(mark: str) -> list[str]:

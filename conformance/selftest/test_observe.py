@@ -17,7 +17,7 @@ from forkecho.conformance.observe import Address, Census, Facts, Observer, Proce
 from forkecho.conformance.observe.linux import LinuxObserver
 from forkecho.conformance.observe.portable import PortableObserver
 
-WITHIN = 5.0  # seconds for what the kernel does at once
+WITHIN = 30.0  # seconds for what the kernel does at once, unless the machine is loaded
 ME = [os.getpid()]  # searched alone, since psutil reads all sockets of the machine for each process of it
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="both observers run on Linux only")
@@ -51,7 +51,7 @@ def script() -> Iterator[Callable[..., tuple[int, list[int]]]]:
     yield run
     for one in started:
         one.send_signal(signal.SIGCONT)
-        one.communicate(timeout=10)
+        one.communicate(timeout=WITHIN)
 
 
 IDLE = "print(flush=True)"

@@ -18,7 +18,7 @@ def forkecho(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess
         [sys.executable, "-m", "forkecho", *arguments],
         input=given,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -102,7 +102,7 @@ def test_on_a_terminal_there_is_a_progress_bar(arguments: list[str]) -> None:
         [sys.executable, "-m", "forkecho", *arguments],
         stdout=subprocess.PIPE,
         stderr=slave,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, "TERM": "xterm"},
     )

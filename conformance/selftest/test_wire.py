@@ -26,6 +26,7 @@ FORMS = {
     "{pid}:{ppid}:{data}": b"4712:4711:",
 }
 SHORT = 0.3  # seconds of patience with a server that will not answer
+PATIENT = 30.0  # seconds for what takes a moment, unless the machine is loaded
 PATIENCE = 10.0  # seconds with one that will
 LINGER_0 = struct.pack("ii", 1, 0)
 
@@ -96,7 +97,9 @@ def client() -> Iterator[Callable[..., Connection]]:
     def make(
         address: Address, form: str = "{data}", style: str = "non-blocking", name: str = "a"
     ) -> Connection:
-        made.append(Connection(name, wire.connect(address, Deadline(5)), Reply(form), Transcript(), style))
+        made.append(
+            Connection(name, wire.connect(address, Deadline(PATIENT)), Reply(form), Transcript(), style)
+        )
         return made[-1]
 
     yield make
@@ -307,7 +310,7 @@ def test_a_refused_connect_has_a_name() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     with pytest.raises(CannotConnect) as raised:
-        wire.connect(address, Deadline(5))
+        wire.connect(address, Deadline(PATIENT))
 
     assert raised.value.strerror == "ECONNREFUSED"
 
@@ -368,7 +371,7 @@ def test_every_style_gives_a_silent_server_up(
     """Silence ends the wait after the patience, and is told as such."""
     released = threading.Event()
     one = client(server(lambda accepted: released.wait(20)), style=style)
-    deadline = Deadline(5)
+    deadline = Deadline(PATIENT)
     try:
         if style in STYLES:
             STYLES[style]([one], {"a": [b"ping"]}, SHORT)
@@ -408,7 +411,7 @@ def test_a_reset_stays_a_reset_while_there_is_more_to_send(
     """A write that fails by the reset does not turn it into an end of stream (the error is told once, then recv gives 0)."""
     one = client(server(cut_off))
     one.write(b"p")
-    assert wait_for(lambda: one.state == "CLOSE", Deadline(5))
+    assert wait_for(lambda: one.state == "CLOSE", Deadline(PATIENT))
     converse([one], {"a": [b"ing"]}, PATIENCE, lambda one: one.whole)
 
     assert one.ending == "reset"
@@ -495,7 +498,7 @@ def test_a_server_that_drips_is_given_up(
             accepted.sendall(b"x")
 
     one = client(server(drip))
-    deadline = Deadline(10)
+    deadline = Deadline(PATIENT)
     try:
         converse([one], {"a": [b"x" * 60000]}, 0.25, lambda one: one.whole)
     finally:
@@ -522,14 +525,14 @@ def test_half_close_reset_and_close_are_what_they_say(
     address = server(watch)
     halved, reset, closed = (client(address, name=name) for name in ("halved", "reset", "closed"))
     halved.half_close()
-    assert wait_for(lambda: seen == ["end"], Deadline(5))
+    assert wait_for(lambda: seen == ["end"], Deadline(PATIENT))
     converse([halved], {}, PATIENCE, lambda one: one.over)
     assert halved.ending == "end of stream"
     reset.reset()
-    assert wait_for(lambda: seen == ["end", "reset"], Deadline(5))
+    assert wait_for(lambda: seen == ["end", "reset"], Deadline(PATIENT))
     closed.close()
     closed.close()
-    assert wait_for(lambda: seen == ["end", "reset", "end"], Deadline(5))
+    assert wait_for(lambda: seen == ["end", "reset", "end"], Deadline(PATIENT))
     assert [event["event"] for event in reset._transcript.events] == ["reset by the client"]
 
 
