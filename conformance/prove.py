@@ -5,8 +5,13 @@ A check that no broken server fails is not a check. And a server that does nothi
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
+import signal
+import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,8 +33,11 @@ __all__ = ["Mutant", "Proof", "load", "nulls", "prove"]
 BROKEN = (Verdict.FAIL, Verdict.WARN)
 NULL_SCALE = 0.1  # null targets never answer, so nothing is gained by waiting for them
 
-#: Most of the work is waiting for a broken server to do what it never will.
-THREADS = 14
+#: Most of the work is waiting for a broken server to do what it never will. Processes and not threads: in one interpreter
+#: they would wait for each other.
+WORKERS = 14
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 #: What a mutant says that it breaks besides need not be waited for as long as what it must be convicted of.
 ALSO_SCALE = 0.3
@@ -106,26 +114,56 @@ def prove(
     scale: float = 1.0,
     told: Callable[[Proof], object] = lambda proof: None,
 ) -> list[Proof]:
-    """Play the suite against each mutant and each null target; one queue, several at a time.
+    """Play the suite against each mutant and each null target; one queue, many at a time, each in a process of its own.
 
     Args:
         full: play every case of every requirement; otherwise the requirement that a mutant breaks up to its first kill,
             and of all others their first case.
         scale: what deadlines are multiplied with.
-        told: called with each proof as it is made, from whichever thread made it.
+        told: called with each proof as it is made.
     """
+    wanted = [*mutants, *nothings]
+    # Made anew, not forked off a process that may have threads (of a progress bar, say) which hold locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(WORKERS, len(wanted)) or 1, context, _become_worker) as pool:
+        try:
+            futures = {pool.submit(_prove_one, mutant, full, scale): mutant for mutant in wanted}
+            found = {}
+            for future in as_completed(futures):
+                proof = _proof_of(future, futures[future])
+                found[proof.mutant.name] = proof
+                told(proof)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # its guardians end what it has started
+            raise
+    return [found[mutant.name] for mutant in wanted]
+
+
+def _become_worker() -> None:
+    """In a worker: it goes when the master goes, and leaves Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # By prctl(2); what its guardians look after goes with it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _prove_one(mutant: Mutant, full: bool, scale: float) -> Proof:
     builds = Builds()
-
-    def examine(mutant: Mutant) -> Proof:
-        proof = _examine(mutant, builds, full, scale) if mutant.breaks else _examine_null(mutant, builds)
-        told(proof)
-        return proof
-
     try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(examine, [*mutants, *nothings]))
+        return _examine(mutant, builds, full, scale) if mutant.breaks else _examine_null(mutant, builds)
     finally:
         builds.close()
+
+
+def _proof_of(future: Future[Proof], mutant: Mutant) -> Proof:
+    """The proof of a mutant; one whose worker died is not proven."""
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        complaints = [f"broken: a worker died: {error}"]
+    return Proof(mutant=mutant, verdicts={}, killer="", expected="", seen="", played=0, complaints=complaints)
 
 
 def _by_requirement(manifest: Manifest) -> dict[str, list[Case]]:
@@ -168,7 +206,8 @@ def _examine(mutant: Mutant, builds: Builds, full: bool, scale: float) -> Proof:
     if mutant.breaks not in cases:
         complaints.append(f"{mutant.breaks} does not apply to what its manifest declares")
     elif not killer:
-        complaints.append(f"keeps {mutant.breaks}: none of its {len(cases[mutant.breaks])} cases fails")
+        why = f" ({patient.blocked})" if patient.blocked else ""
+        complaints.append(f"keeps {mutant.breaks}: none of its {len(cases[mutant.breaks])} cases fails{why}")
     complaints += [f"lists {id_}, which does not apply" for id_ in mutant.also if id_ not in cases]
     return Proof(
         mutant=mutant,
