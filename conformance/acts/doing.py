@@ -130,6 +130,7 @@ def _exchange_once(stage: Stage, step: Exchange) -> None:
         if one.over:
             raise Unmet(f"connection {one.name} to be open", str(one))
     outgoing = {one.name: cut(stage.payload(step.exchange), step.pieces) for one in connections}
+    wanted = {one.name: len(one.sent) + sum(map(len, outgoing[one.name])) for one in connections}
     if isinstance(step.pieces, list):
         for one in connections:
             for piece in outgoing[one.name][:-1]:
@@ -145,20 +146,22 @@ def _exchange_once(stage: Stage, step: Exchange) -> None:
         stage.patience(),
         lambda one: one.whole,
     )
-    demand_whole(connections, outgoing)
+    demand_whole(connections, wanted)
 
 
-def demand_whole(connections: list[wire.Connection], outgoing: dict[str, list[bytes]] | None = None) -> None:
-    """Every byte has come back, and nothing else."""
+def demand_whole(connections: list[wire.Connection], wanted: dict[str, int] | None = None) -> None:
+    """Every byte has come back, and nothing else.
+
+    Args:
+        wanted: by connection, how many bytes were to be sent on it so far; a server that ends it before has taken fewer.
+    """
     for one in connections:
-        total = sum(map(len, outgoing[one.name])) if outgoing else 0
         if one.fault:
             raise Unmet(one.fault[0], f"{one.fault[1]}{_on(one, connections)}")
-        if not one.whole or (total and not one.sent):
-            wanted = (
-                f"all {len(one.sent)} bytes back" if one.sent else f"{total} bytes to be taken and echoed"
-            )
-            raise Unmet(wanted, f"{one}{_on(one, connections)}")
+        if one.sent and not one.whole:
+            raise Unmet(f"all {len(one.sent)} bytes back", f"{one}{_on(one, connections)}")
+        if wanted and (not one.whole or len(one.sent) < wanted[one.name]):
+            raise Unmet(f"{wanted[one.name]} bytes to be taken and echoed", f"{one}{_on(one, connections)}")
 
 
 def _on(one: wire.Connection, among: list[wire.Connection]) -> str:

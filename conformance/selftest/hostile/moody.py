@@ -1,0 +1,90 @@
+"""Treats its clients as its second argument says; a child for each, unless that is the mood."""
+
+import os
+import signal
+import socket
+import struct
+import sys
+
+from honest import echo, listen, serve
+
+RESET = struct.pack("ii", 1, 0)
+
+
+def once(connection):
+    """One echo, then a FIN."""
+    connection.sendall(connection.recv(65536))
+
+
+def resets(connection):
+    """One echo, then an RST."""
+    once(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    connection.close()
+
+
+def resets_late(connection):
+    """One echo, a FIN, and an RST in its wake."""
+    once(connection)
+    connection.shutdown(socket.SHUT_WR)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    connection.close()
+
+
+def changes(connection):
+    """Another byte than the one it was sent."""
+    while data := connection.recv(65536):
+        connection.sendall(b"X" * len(data))
+
+
+def prattles(connection):
+    """Speaks unasked."""
+    connection.sendall(b"welcome")
+    echo(connection)
+
+
+def clings(connection):
+    """Never ends of its own accord."""
+    echo(connection)
+    signal.pause()
+
+
+def lies(connection):
+    """Other PIDs than its own."""
+    connection.sendall(b"1:1:")
+    echo(connection)
+
+
+def lies_of_its_parent(connection):
+    """Its own PID, and not its parent's."""
+    connection.sendall(b"%d:%d:" % (os.getpid(), os.getpid()))
+    echo(connection)
+
+
+def pads(connection):
+    """A leading zero."""
+    connection.sendall(b"0%d:%d:" % (os.getpid(), os.getppid()))
+    echo(connection)
+
+
+def discards(connection):
+    """Reads all, says nothing."""
+    while connection.recv(65536):
+        pass
+
+
+def alone(listener, handle):
+    """No child for anybody."""
+    while True:
+        connection, _ = listener.accept()
+        handle(connection)
+        connection.close()
+
+
+port, mood = int(sys.argv[1]), sys.argv[2]
+listener = listen(port)
+if mood == "accepts-nobody":
+    signal.pause()
+if mood == "alone":
+    alone(listener, echo)
+serve(listener, globals()[mood.replace("-", "_")])

@@ -1,0 +1,233 @@
+"""What each step says where the target does not do what it must: the verdict, expected and seen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forkecho.conformance.case import Template, expand
+from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.plan import Plan
+from forkecho.conformance.result import CaseLine, Verdict
+from forkecho.conformance.run import Bench, judge
+from forkecho.conformance.target import Builds, Target
+
+HERE = Path(__file__).with_name("hostile")
+SHORT = 0.1  # of the patience, where what is waited for never comes
+
+PIDS = "{pid}:{ppid}:{data}"
+PING: dict[str, Any] = {"exchange": {"text": "ping"}}
+SENT: dict[str, Any] = {"send": {"text": "ping"}}
+
+pytestmark = [
+    pytest.mark.usefixtures("nothing_left"),
+    pytest.mark.skipif(sys.platform != "linux", reason="processes must be observed"),
+]
+
+
+@pytest.fixture
+def builds() -> Iterator[Builds]:
+    """Nothing is built here."""
+    made = Builds()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def play(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseLine]:
+    """Play steps against the moody server, as a case of their own."""
+
+    def play(mood: str, *steps: dict[str, Any], scale: float = 1.0, **manifest: Any) -> CaseLine:
+        template = Template(requirement="ECHO-01", title="A title.", steps=list(steps))
+        monkeypatch.setattr(
+            "forkecho.conformance.case.templates", lambda: {"step/one": (template, "step.toml, [one]")}
+        )
+        # A shipped case must have something echoed; here a step is looked at by itself.
+        monkeypatch.setattr("forkecho.conformance.case.check", lambda case, place: None)
+        declared = Manifest(command=["{python}", "{here}/moody.py", "{port}", mood], **manifest)
+        (case,) = expand(declared).values()
+        judged = Target(name="moody", manifest=declared, here=str(HERE))
+        with Bench(Plan(target=judged, scale=scale), builds, canary=None) as bench:
+            return judge(case, bench)
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("mood", "steps"),
+    [
+        ("echo", [{"open": "a"}, PING, {"half-close": "a"}, {"expect": "end"}]),
+        ("echo", [{"open": "a"}, {"expect": "accepted"}, PING, {"see": "serves"}]),
+        ("echo", [{"open": "a"}, PING, {"close": "a"}, {"see": "gone"}]),
+        ("echo", [{"expect": "room", "on": "a"}]),
+        ("echo", [{"open": ["a", "b"]}, SENT, {"expect": "served-or-refused", "on": ["a"]}]),
+        ("echo", [{"open": "a"}, PING, {"reset": "a"}, {"see": "gone"}]),
+        ("echo", [{"open": "a"}, {"expect": "nothing"}]),
+        ("echo", [{"open": "a"}, PING, {"mark": ["memory"]}, {"see": "bounded", "of": ["memory"]}]),
+        ("resets", [{"open": "a"}, SENT, {"expect": "reset"}]),
+        ("resets", [{"open": "a"}, SENT, {"expect": "closed"}]),
+        ("once", [{"open": "a"}, SENT, {"expect": "closed"}]),
+        ("discards", [{"open": "a"}, {"stuff": "a", "at-most": 2000000}]),
+    ],
+)
+def test_what_must_come_comes(play: Callable[..., CaseLine], mood: str, steps: list[dict[str, Any]]) -> None:
+    """A case passes when its last step has."""
+    line = play(mood, *steps)
+
+    assert (line.verdict, line.seen, line.reason) == (Verdict.PASS, "", "")
+
+
+@pytest.mark.parametrize(
+    ("mood", "steps", "expected", "seen"),
+    [
+        # What comes back
+        ("changes", [{"open": "a"}, PING], "b'ping' ", "b'XXXX' there"),
+        ("discards", [{"open": "a"}, PING], "all 4 bytes back", "0 of 4 bytes, then silence for 0.5 s"),
+        (
+            "discards",
+            [{"open": ["a", "b"]}, {**PING, "on": ["a", "b"]}],
+            "all 4 bytes back",
+            "(connection a of 2)",
+        ),
+        ("once", [{"open": "a"}, SENT, {"expect": "echo"}, {"idle": 0.05}, PING], "8 bytes ", "4 of "),
+        ("changes", [{"open": "a"}, SENT, {"expect": "end"}], "b'ping' ", "b'XXXX' there"),
+        # The end
+        ("clings", [{"open": "a"}, PING, {"half-close": "a"}, {"expect": "end"}], "a to end", "silence for"),
+        (
+            "resets",
+            [{"open": "a"}, SENT, {"expect": "end"}],
+            "all 4 bytes, then an orderly end (FIN)",
+            "reset",
+        ),
+        ("resets_late", [{"open": "a"}, SENT, {"expect": "end"}], "orderly end (FIN", "reset"),
+        ("prattles", [{"open": "a"}, {"half-close": "a"}, {"expect": "end"}], "nothing that was not sent", "b'welcome'"),
+        ("once", [{"open": "a"}, SENT, {"expect": "reset"}], "connection a to be reset", "end of stream"),
+        # What must not come
+        ("prattles", [{"open": "a"}, {"expect": "nothing"}], "nothing to come for 0.3 s", "welcome"),
+        ("echo", [{"open": "a"}, SENT, {"expect": "nothing"}], "nothing to come", "something came on a"),
+        ("echo", [{"open": "a"}, SENT, {"expect": "unread"}], "to stay unread", "4 of 4 bytes"),
+        (
+            "discards",
+            [{"open": "a"}, {"expect": "accepted"}, SENT, {"expect": "unread"}],
+            "to stay unread",
+            "0 of 4 bytes are left in the receive queue",
+        ),
+        (
+            "echo",
+            [{"open": "a"}, {"expect": "queued"}],
+            "nobody to accept it for 0.3 s",
+            "connection a was accepted by process ",
+        ),
+        # Room
+        ("echo", [{"expect": "refused"}], "a connect to port ", "it was connected; process "),
+        ("accepts-nobody", [{"open": "a", "queued": True}, {"expect": "accepted"}], "a to be accepted", "nobody has"),
+        (
+            "accepts-nobody",
+            [{"open": "a", "queued": True}, SENT, {"expect": "served-or-refused"}],
+            "served once there is room, or turned away",
+            "silence for",
+        ),
+        ("discards", [{"expect": "room", "on": "a"}], "a new client, a, to be served", "silence for"),
+        ("changes", [{"expect": "room", "on": "a"}], "b'ping' ", "b'XXXX' there"),
+        (
+            "changes",
+            [{"open": "a"}, SENT, {"expect": "served-or-refused"}],
+            "b'ping' ",
+            "b'XXXX' there",
+        ),
+        # Processes
+        ("alone", [{"open": "a"}, PING, {"see": "born"}], "born for it", "alive before the connection"),
+        ("alone", [{"open": "a"}, PING, {"see": "not-owner"}], "another process", ", alone"),
+        ("alone", [{"open": "a"}, PING, {"see": "alone"}], "only by processes born for it", "holds it too"),
+        ("alone", [{"open": "a"}, PING, {"see": "child-of-owner"}], "a child of the listener's owner", "with parent"),
+        (
+            "alone",
+            [{"open": ["a"]}, PING, {"see": "disjoint", "on": ["a"]}],
+            "processes of their own",
+            "no process was born for a",
+        ),
+        (
+            "once",
+            [{"open": "a"}, SENT, {"expect": "closed"}, {"see": "child-of-owner"}],
+            "a child of the listener's owner",
+            "",
+        ),
+        ("clings", [{"open": "a"}, PING, {"close": "a"}, {"see": "gone"}], "of connection a to exit", "is alive"),
+        ("echo", [{"see": "none-left"}], "no process of the server to be left", "is alive"),
+        ("echo", [{"see": "no-listener-left"}], "nobody to listen on port ", "holds a listener"),
+        ("echo", [{"see": "gone", "on": "owner"}], "the listener's owner to exit", "is alive"),
+        ("echo", [{"see": "exit-status"}], "the server to exit after SIGTERM", "is alive"),
+        ("echo", [{"bind": "port"}], "to be free for a successor at once", "EADDRINUSE, still listened on by process "),
+    ],
+)  # fmt: skip
+def test_what_does_not_come_is_told(
+    play: Callable[..., CaseLine], mood: str, steps: list[dict[str, Any]], expected: str, seen: str
+) -> None:
+    """Expected and seen, in words that need no source."""
+    line = play(mood, *steps, scale=SHORT)
+
+    assert line.verdict is Verdict.FAIL, line
+    assert expected in line.expected
+    assert seen in line.seen
+
+
+@pytest.mark.parametrize(
+    ("mood", "steps", "expected", "seen"),
+    [
+        ("lies", [{"see": "claims"}], "the PID of the process that serves a (", "1"),
+        ("lies_of_its_parent", [{"see": "claims"}], "the PID of the parent of the process that serves a (", ""),
+        ("lies_of_its_parent", [{"see": "parent-claim"}], "the PID of the process that forked (", ""),
+        ("pads", [{"expect": "prefix"}], "the prefix b'", "b'0"),
+    ],
+)  # fmt: skip
+def test_a_false_prefix_is_told(
+    play: Callable[..., CaseLine], mood: str, steps: list[dict[str, Any]], expected: str, seen: str
+) -> None:
+    """What it claims, and what is true."""
+    line = play(mood, {"open": "a"}, {"expect": "accepted"}, PING, *steps, scale=SHORT, reply=PIDS)
+
+    assert line.verdict is Verdict.FAIL, line
+    assert line.expected.startswith(expected)
+    assert line.seen.startswith(seen)
+
+
+@pytest.mark.parametrize("step", [{"see": "claims"}, {"expect": "prefix"}])
+def test_a_prefix_that_does_not_come_is_told(play: Callable[..., CaseLine], step: dict[str, str]) -> None:
+    """The form that was declared is named."""
+    line = play("discards", {"open": "a"}, {"expect": "accepted"}, SENT, step, scale=SHORT, reply=PIDS)
+
+    assert line.verdict is Verdict.FAIL
+    assert line.expected == f"a reply of the form {PIDS}"
+
+
+def test_a_parent_cannot_be_claimed_by_a_connection_that_said_nothing(play: Callable[..., CaseLine]) -> None:
+    """Nothing was seen, so nothing is said."""
+    line = play("discards", {"open": "a"}, {"expect": "accepted"}, {"see": "parent-claim"}, reply=PIDS)
+
+    assert line.verdict is Verdict.INCONCLUSIVE
+    assert "did not outlive its parent" in line.reason
+
+
+def test_a_target_that_cannot_take_a_message_is_told(play: Callable[..., CaseLine]) -> None:
+    """The bytes that it took, and the bytes that it should have."""
+    line = play(
+        "accepts-nobody", {"open": "a", "queued": True}, {"send": {"random": 20_000_000}}, scale=SHORT
+    )
+
+    assert line.verdict is Verdict.FAIL
+    assert line.expected == "connection a to take 20000000 bytes"
+    assert line.seen.startswith("it took ")
+
+
+def test_a_client_can_vanish_without_a_word(play: Callable[..., CaseLine]) -> None:
+    """Neither FIN nor RST where that is permitted; elsewhere nothing is concluded."""
+    line = play("echo", {"open": "a"}, {"expect": "accepted"}, PING, {"vanish": "a"})
+
+    if line.verdict is Verdict.INCONCLUSIVE:
+        assert "takes CAP_NET_ADMIN" in line.reason
+    else:
+        assert line.verdict is Verdict.PASS
