@@ -173,7 +173,7 @@ def stuff(stage: Stage, step: Stuff) -> None:
     block = memoryview(stage.payload(Payload(counter=1 << 20)))
     connections = stage.all(step.stuff)
     offsets = dict.fromkeys((one.name for one in connections), 0)
-    last: tuple[float, list[tuple[int, ...]]] = (time.monotonic(), [])
+    last: tuple[float, list[tuple[int, int, int, int]]] = (time.monotonic(), [])
     busy = Deadline(stage.patience(BUSY_AT_MOST))
 
     def push(one: wire.Connection) -> None:
@@ -196,8 +196,9 @@ def stuff(stage: Stage, step: Stuff) -> None:
         full = all(one.over or len(one.sent) >= step.at_most for one in connections)
         if full or time.monotonic() - last[0] <= STALLED * stage.scale:
             return full
-        # On a loaded machine nothing may move for a while because nobody was let run: that is no stall.
-        if not busy.passed and any(facts.state == "R" for facts in stage.running.alive()):
+        # On a loaded machine nothing may move for a while because nobody was let run, or because a fork waits for the
+        # kernel (D): that is no stall.
+        if not busy.passed and any(facts.state in ("R", "D") for facts in stage.running.alive()):
             last = (time.monotonic(), moved)
             return False
         return True

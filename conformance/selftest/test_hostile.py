@@ -90,7 +90,7 @@ def test_a_target_that_never_listens_is_not_ready_at_the_deadline(builds: Builds
 def test_a_target_that_listens_elsewhere_is_not_ready_and_the_place_is_named(builds: Builds) -> None:
     """A target on another port is not judged there, but the address that it listens on is shown."""
     with pytest.raises(NotReady, match=r"it listens on 127\.0\.0\.1:\d+ instead"):
-        launch(hostile("elsewhere", ready_within=0.5), builds)
+        launch(hostile("elsewhere", ready_within=3.0), builds)
 
 
 def test_a_neighbour_on_the_port_is_not_taken_for_the_target(builds: Builds) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from forkecho.conformance import acts
+from forkecho.conformance import acts, wire
+from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.observe import Facts, Process
 from forkecho.conformance.sights.look import each, held_by
 from forkecho.conformance.stage import Stage
@@ -23,6 +24,8 @@ __all__ = [
     "same_owner",
     "serves",
 ]
+
+NEWCOMERS_FOR = 0.1  # seconds: between two processes that come and go there are moments without either
 
 
 def born(stage: Stage, step: See) -> None:
@@ -116,13 +119,28 @@ def disjoint(stage: Stage, step: See) -> None:
 
 
 def same(stage: Stage, step: See) -> None:
-    """The same processes as at the mark hold the connection."""
+    """Nobody holds the connection who did not at the mark, and somebody who did still does.
+
+    Who has let go of it since is no fault: a parent may have been late. A newcomer is one at once, even if it goes again:
+    a process for a message lives no longer than the message.
+    """
+    expected = "connection {name} to be served by the same process throughout"
+    for name in stage.members(step.on):
+        one, before = stage.connection(name), stage.marks[f"holders {name}"]
+
+        def changed(one: wire.Connection = one, before: set[Process] = before) -> set[Process]:
+            now = stage.holders(one)
+            return now if now - before else set()
+
+        if now := wait_for(changed, Deadline(NEWCOMERS_FOR * stage.scale)):
+            raise Unmet(
+                expected.format(name=name), f"{stage.describe(now)} instead of {stage.describe(before)}"
+            )
 
     def look(name: str) -> str:
-        before, now = stage.marks[f"holders {name}"], stage.holders(stage.connection(name))
-        return "" if now == before else f"{stage.describe(now)} instead of {stage.describe(before)}"
+        return "" if stage.holders(stage.connection(name)) else held_by(stage, name)
 
-    each(stage, step, "connection {name} to be served by the same process throughout", look)
+    each(stage, step, expected, look)
 
 
 def same_owner(stage: Stage, step: See) -> None:
