@@ -24,6 +24,11 @@ GROUPS = {
     "CONC": "Concurrent clients",
     "SHUT": "Shutdown",
     "HYG": "Hygiene of descriptors and children",
+    "RES": "Scarce resources",
+    "ROB": "Hostile and failing clients",
+    "ADDR": "Addresses",
+    "TIME": "Time",
+    "CLIENT": "Clients",
 }
 
 

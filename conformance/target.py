@@ -355,7 +355,7 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
             found = pattern.search(running.output("stdout") + running.output("stderr"))
             if found:
                 running.address = (running.address[0], int(found.group(1)))
-            elif not running.alive(thorough=True):
+            elif not running.left():
                 return "ended"
             else:
                 return ""
@@ -373,7 +373,7 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
             settled = time.monotonic() - before[0] >= SETTLED
             return "ready" if running.owner and settled else ""
         # Of one that forks away a quick look may see nobody at the moment when the child between ends.
-        return "" if family or running.alive(thorough=True) else "ended"
+        return "" if family or running.left() else "ended"
 
     seen = wait_for(look, deadline)
     if seen != "ready":

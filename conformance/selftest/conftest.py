@@ -94,6 +94,14 @@ def nothing_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
     assert left() == []
 
 
+@pytest.fixture
+def builds() -> Iterator[target.Builds]:
+    """Where a test's targets are built; what was is taken away."""
+    made = target.Builds()
+    yield made
+    made.close()
+
+
 def _free(number: int) -> bool:
     """Nobody listens there, and the lock on the port can be had again."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:

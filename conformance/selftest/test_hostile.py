@@ -44,14 +44,6 @@ def hostile(name: str, *arguments: str, **manifest: object) -> Target:
 
 
 @pytest.fixture
-def builds() -> Iterator[Builds]:
-    """Nothing is built here; what was would be taken away."""
-    made = Builds()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def play(builds: Builds) -> Callable[..., CaseLine]:
     """Play one case against a target, and end the target."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -43,20 +44,17 @@ def claimed(name: str, breaks: str, **also: str) -> Mutant:
     return Mutant(name=name, breaks=breaks, also=also, target=target.load(name))
 
 
-def examined(mutant: Mutant, *, full: bool = False) -> Proof:
+@pytest.fixture
+def examined(builds: Builds) -> Callable[..., Proof]:
     """The proof of one mutant, in this process."""
-    builds = Builds()
-    try:
-        return prove._examine(mutant, builds, full, PACE)
-    finally:
-        builds.close()
+    return lambda mutant, *, full=False: prove._examine(mutant, builds, full, PACE)
 
 
 # One mutant
 
 
 @pytest.mark.usefixtures("few")
-def test_a_mutant_is_caught_by_the_first_case_that_it_fails() -> None:
+def test_a_mutant_is_caught_by_the_first_case_that_it_fails(examined: Callable[..., Proof]) -> None:
     """The case that caught it is named with what was seen, and its other cases are not played."""
     proof = examined(claimed("threading", "FORK-01", **{"HYG-01": "it has no children"}))
 
@@ -69,7 +67,7 @@ def test_a_mutant_is_caught_by_the_first_case_that_it_fails() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_server_that_breaks_nothing_proves_nothing() -> None:
+def test_a_server_that_breaks_nothing_proves_nothing(examined: Callable[..., Proof]) -> None:
     """All cases of what it is said to break are tried before that is said."""
     proof = examined(claimed("reference", "HYG-01"))
     cases = prove._by_requirement(proof.mutant.target.manifest)["HYG-01"]
@@ -80,7 +78,7 @@ def test_a_server_that_breaks_nothing_proves_nothing() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_what_a_mutant_breaks_besides_must_be_said() -> None:
+def test_what_a_mutant_breaks_besides_must_be_said(examined: Callable[..., Proof]) -> None:
     """It would not prove that the check tells one fault from another."""
     proof = examined(claimed("threading", "HYG-01"))
 
@@ -90,7 +88,7 @@ def test_what_a_mutant_breaks_besides_must_be_said() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_everything_is_played_where_that_is_wanted() -> None:
+def test_everything_is_played_where_that_is_wanted(examined: Callable[..., Proof]) -> None:
     """`--full`: no requirement stops at its first kill."""
     mutant = claimed("reference", "HYG-01")
     cases = prove._by_requirement(mutant.target.manifest)
@@ -99,7 +97,7 @@ def test_everything_is_played_where_that_is_wanted() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_what_does_not_apply_cannot_be_proven() -> None:
+def test_what_does_not_apply_cannot_be_proven(examined: Callable[..., Proof]) -> None:
     """Neither what it breaks nor what it breaks besides."""
     proof = examined(claimed("reference", "ECHO-11", **{"ECHO-02": "no reason"}))
 
@@ -108,7 +106,7 @@ def test_what_does_not_apply_cannot_be_proven() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_mutant_that_does_not_start_proves_nothing() -> None:
+def test_a_mutant_that_does_not_start_proves_nothing(examined: Callable[..., Proof]) -> None:
     """What could not be judged is said."""
     manifest = Manifest(command=["{python}", "{here}/exits.py", "{port}"])
     mutant = Mutant(
@@ -125,13 +123,9 @@ def test_a_mutant_that_does_not_start_proves_nothing() -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_server_that_answers_is_no_null_target() -> None:
+def test_a_server_that_answers_is_no_null_target(builds: Builds) -> None:
     """A null target must pass nothing."""
-    builds = Builds()
-    try:
-        proof = prove._examine_null(claimed("reference", ""), builds)
-    finally:
-        builds.close()
+    proof = prove._examine_null(claimed("reference", ""), builds)
 
     assert len(proof.complaints) == len(proof.verdicts) == 3
     assert all("although it never answers" in complaint for complaint in proof.complaints)
@@ -194,4 +188,3 @@ def test_a_mutant_of_an_unknown_requirement_is_refused() -> None:
 def test_the_worse_verdict_is_kept(one: Verdict) -> None:
     """Whatever the order in which they come."""
     assert prove._worse(one, Verdict.PASS) is prove._worse(Verdict.PASS, one) is one
-    assert msgspec.json.decode(msgspec.json.encode(one), type=Verdict) is one

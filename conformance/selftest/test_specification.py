@@ -35,7 +35,7 @@ def test_spec_names_every_requirement_once() -> None:
         for said in (one.statement, one.source, one.rationale, one.remedy):
             assert " ".join(said.split()).replace("<", "&lt;") in section
         assert f"({one.level.upper()})" in section
-    positions = [text.index(f"## {group}: ") for group in GROUPS]
+    positions = [text.index(f"## {group}: ") for group in GROUPS if f"### {group}-" in text]
     assert sorted(positions) == positions
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
     pytest.mark.skipif(sys.platform != "linux", reason="processes must be observed"),
 ]
-
-
-@pytest.fixture
-def builds() -> Iterator[Builds]:
-    """Nothing is built here."""
-    made = Builds()
-    yield made
-    made.close()
 
 
 @pytest.fixture
