@@ -111,6 +111,7 @@ def prove(
     nothings: Iterable[Mutant] = (),
     *,
     full: bool = False,
+    only: frozenset[str] = frozenset(),
     scale: float = 1.0,
     told: Callable[[Proof], object] = lambda proof: None,
 ) -> list[Proof]:
@@ -119,6 +120,7 @@ def prove(
     Args:
         full: play every case of every requirement; otherwise the requirement that a mutant breaks up to its first kill,
             and of all others their first case.
+        only: the requirements to play, all when there are none; a mutant that breaks another is merely probed.
         scale: what deadlines are multiplied with.
         told: called with each proof as it is made.
     """
@@ -127,7 +129,7 @@ def prove(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(WORKERS, len(wanted)) or 1, context, _become_worker) as pool:
         try:
-            futures = {pool.submit(_prove_one, mutant, full, scale): mutant for mutant in wanted}
+            futures = {pool.submit(_prove_one, mutant, full, only, scale): mutant for mutant in wanted}
             found = {}
             for future in as_completed(futures):
                 proof = _proof_of(future, futures[future])
@@ -149,10 +151,12 @@ def _become_worker() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _prove_one(mutant: Mutant, full: bool, scale: float) -> Proof:
+def _prove_one(mutant: Mutant, full: bool, only: frozenset[str], scale: float) -> Proof:
     builds = Builds()
     try:
-        return _examine(mutant, builds, full, scale) if mutant.breaks else _examine_null(mutant, builds)
+        if mutant.breaks:
+            return _examine(mutant, builds, full, only, scale)
+        return _examine_null(mutant, builds, only)
     finally:
         builds.close()
 
@@ -166,18 +170,18 @@ def _proof_of(future: Future[Proof], mutant: Mutant) -> Proof:
     return Proof(mutant=mutant, verdicts={}, killer="", expected="", seen="", played=0, complaints=complaints)
 
 
-def _by_requirement(manifest: Manifest) -> dict[str, list[Case]]:
-    """The cases that apply, by requirement, in the order of the files."""
+def _by_requirement(manifest: Manifest, only: frozenset[str] = frozenset()) -> dict[str, list[Case]]:
+    """The cases that apply, by requirement, in the order of the files; of all requirements, or of some."""
     found: dict[str, list[Case]] = {}
     for case in expand(manifest).values():
         if not case.unfit(manifest):
             found.setdefault(case.requirement.id, []).append(case)
-    return {id_: found[id_] for id_ in requirement.load() if id_ in found}
+    return {id_: found[id_] for id_ in requirement.load() if id_ in found and id_ in (only or found)}
 
 
-def _examine(mutant: Mutant, builds: Builds, full: bool, scale: float) -> Proof:
+def _examine(mutant: Mutant, builds: Builds, full: bool, only: frozenset[str], scale: float) -> Proof:
     manifest = mutant.target.manifest
-    cases = _by_requirement(manifest)
+    cases = _by_requirement(manifest, only)
     plan = Plan(target=mutant.target, scale=scale)
     hasty = msgspec.structs.replace(plan, scale=scale * ALSO_SCALE)
     verdicts: dict[str, Verdict] = {}
@@ -203,12 +207,18 @@ def _examine(mutant: Mutant, builds: Builds, full: bool, scale: float) -> Proof:
                     )
                 if ended.verdict in BROKEN and not full:
                     break
-    if mutant.breaks not in cases:
+    if only and mutant.breaks not in only:
+        pass  # what it breaks is not asked for
+    elif mutant.breaks not in cases:
         complaints.append(f"{mutant.breaks} does not apply to what its manifest declares")
     elif not killer:
         why = f" ({patient.blocked})" if patient.blocked else ""
         complaints.append(f"keeps {mutant.breaks}: none of its {len(cases[mutant.breaks])} cases fails{why}")
-    complaints += [f"lists {id_}, which does not apply" for id_ in mutant.also if id_ not in cases]
+    complaints += [
+        f"lists {id_}, which does not apply"
+        for id_ in mutant.also
+        if id_ in (only or mutant.also) and id_ not in cases
+    ]
     return Proof(
         mutant=mutant,
         verdicts=verdicts,
@@ -225,7 +235,7 @@ def _worse(one: Verdict, other: Verdict) -> Verdict:
     return min(one, other, key=order.index)
 
 
-def _examine_null(mutant: Mutant, builds: Builds) -> Proof:
+def _examine_null(mutant: Mutant, builds: Builds, only: frozenset[str]) -> Proof:
     """No case may pass: each needs an answer. The canary is left out, or everything would be blocked by it."""
     complaints: list[str] = []
     verdicts: dict[str, Verdict] = {}
@@ -245,7 +255,7 @@ def _examine_null(mutant: Mutant, builds: Builds) -> Proof:
         )
     seen = ""
     with Bench(plan, builds, canary=None) as bench:
-        for id_, cases in _by_requirement(mutant.target.manifest).items():
+        for id_, cases in _by_requirement(mutant.target.manifest, only).items():
             ended, _ = bench.play(cases[0])
             played += 1
             verdicts[id_] = ended.verdict

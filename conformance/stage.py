@@ -58,6 +58,7 @@ class Stage:
     ) -> None:
         self._start = start
         self.case = case
+        self._observes = case.observes  # asked for every connection, and it looks through all steps
         self.running = running
         self.scale = scale
         self.transcript = wire.Transcript()
@@ -110,7 +111,7 @@ class Stage:
             self.groups[step.open] = wanted
         for start in range(0, len(wanted), len(wanted) if step.queued else BATCH):
             batch = wanted[start : start + (len(wanted) if step.queued else BATCH)]
-            census = self.running.observer.census() if self.case.observes and self.running.observer else None
+            census = self.running.observer.census() if self._observes and self.running.observer else None
             for name in batch:
                 try:
                     channel = wire.begin(self.running.address, step.receive_buffer)
@@ -133,14 +134,18 @@ class Stage:
         for name in batch:
             one = self.connections[name]
 
-            def waiting(one: wire.Connection = one) -> str:
+            def taken(one: wire.Connection = one) -> bool:
                 seen = self.endpoint(one)
-                if seen is None or seen.key:
-                    return ""
-                ends = (self.endpoint(other) for other in self.connections.values() if not other.closed)
-                return f"nobody has accepted it, while {sum(bool(end and end.key) for end in ends)} others are held"
+                return seen is None or bool(seen.key)
 
-            self.require(f"connection {name} to be accepted", waiting)
+            patience = self.patience()
+            if not wait_for(taken, Deadline(patience)):
+                ends = (self.endpoint(other) for other in self.connections.values() if not other.closed)
+                held = sum(bool(end and end.key) for end in ends)
+                raise Unmet(
+                    f"connection {name} to be accepted within {patience:g} s",
+                    f"nobody has accepted it, while {held} others are held",
+                )
 
     def connection(self, name: str) -> wire.Connection:
         """The connection of that name, made if need be.

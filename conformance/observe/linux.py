@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 
 import msgspec
 
@@ -82,8 +83,8 @@ class LinuxObserver(Observer):
         identity = SOCKET_ID.pack(
             local[1] if local else 0,
             remote[1] if remote else 0,
-            _packed(local),
-            _packed(remote),
+            _packed(local[0] if local else ""),
+            _packed(remote[0] if remote else ""),
         ) + SOCKET_ID_REST.pack(0, NO_COOKIE)
         states = 0xFFFFFFFF if exact else 1 << LISTEN
         body = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + identity
@@ -243,8 +244,18 @@ class LinuxObserver(Observer):
         return stat[1][index] if stat is not None and int(stat[1][19]) == process.start else "0"
 
 
-def _packed(address: Address | None) -> bytes:
-    return ipaddress.ip_address(address[0]).packed.ljust(16, b"\0") if address else bytes(16)
+@cache
+def _packed(host: str) -> bytes:
+    """An address as `struct inet_diag_sockid` has it; zeros for none."""
+    return ipaddress.ip_address(host).packed.ljust(16, b"\0") if host else bytes(16)
+
+
+@cache
+def _host(family: int, octets: bytes) -> str:
+    """The address that `_packed` packs; an IPv4 address on an IPv6 socket, as Java binds, is told as what it is."""
+    if family == socket.AF_INET:
+        return str(ipaddress.IPv4Address(octets[:4]))
+    return str(ipaddress.IPv6Address(octets).ipv4_mapped or ipaddress.IPv6Address(octets))
 
 
 def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
@@ -253,11 +264,8 @@ def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
     port, remote_port, source, _ = SOCKET_ID.unpack_from(answer, start + ANSWER.size)
     rest = start + ANSWER.size + SOCKET_ID.size + SOCKET_ID_REST.size
     _, unread, unsent, _, inode = ANSWER_REST.unpack_from(answer, rest)
-    host = str(ipaddress.ip_address(source[:4] if family == socket.AF_INET else source))
-    if family == socket.AF_INET6 and (mapped := ipaddress.IPv6Address(source).ipv4_mapped):
-        host = str(mapped)  # an IPv4 address on an IPv6 socket, as Java binds
     seen = Endpoint(state=TCP_STATES[state], key=inode, unread=unread, unsent=unsent)
-    return (host, port), remote_port, seen, unsent
+    return (_host(family, source), port), remote_port, seen, unsent
 
 
 #: The kernel was built with CONFIG_PROC_CHILDREN.

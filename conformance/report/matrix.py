@@ -33,7 +33,7 @@ def render(proofs: Sequence[Proof], *, color: bool = False, width: int = 160) ->
     ordered = sorted(proofs, key=lambda proof: (proof.mutant.breaks or "~", proof.mutant.name))
     for number, proof in enumerate(ordered, 1):
         mutant = proof.mutant
-        caught = proof.killer or "NOT CAUGHT"
+        caught = proof.killer or ("NOT CAUGHT" if proof.complaints else "not asked for")
         table.add_row(str(number), mutant.name, mutant.breaks or "all", caught, proof.expected, proof.seen)
     console.print(table)
     console.print(_grid(ordered))

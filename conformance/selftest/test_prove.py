@@ -33,8 +33,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = ("ECHO-01", "FORK-01", "HYG-01")
     everything = prove._by_requirement
 
-    def some(manifest: Manifest) -> dict[str, list[prove.Case]]:
-        return {id_: cases for id_, cases in everything(manifest).items() if id_ in wanted}
+    def some(manifest: Manifest, only: frozenset[str] = frozenset()) -> dict[str, list[prove.Case]]:
+        return {id_: cases for id_, cases in everything(manifest, only).items() if id_ in wanted}
 
     monkeypatch.setattr(prove, "_by_requirement", some)
 
@@ -47,7 +47,7 @@ def claimed(name: str, breaks: str, **also: str) -> Mutant:
 @pytest.fixture
 def examined(builds: Builds) -> Callable[..., Proof]:
     """The proof of one mutant, in this process."""
-    return lambda mutant, *, full=False: prove._examine(mutant, builds, full, PACE)
+    return lambda mutant, *, full=False, only=frozenset(): prove._examine(mutant, builds, full, only, PACE)
 
 
 # One mutant
@@ -97,6 +97,18 @@ def test_everything_is_played_where_that_is_wanted(examined: Callable[..., Proof
 
 
 @pytest.mark.usefixtures("few")
+def test_only_what_is_asked_for_is_played(examined: Callable[..., Proof]) -> None:
+    """A mutant of another requirement need not be caught then, but must keep what is asked for."""
+    kept = examined(claimed("reference", "HYG-01"), only=frozenset({"ECHO-01", "SHUT-01"}))
+    broken = examined(claimed("threading", "HYG-01"), only=frozenset({"FORK-01"}))
+
+    assert (kept.complaints, kept.played, kept.killer) == ([], 1, "")
+    assert [complaint.partition(":")[0] for complaint in broken.complaints] == [
+        "breaks FORK-01 too (process/born)"
+    ]
+
+
+@pytest.mark.usefixtures("few")
 def test_what_does_not_apply_cannot_be_proven(examined: Callable[..., Proof]) -> None:
     """Neither what it breaks nor what it breaks besides."""
     proof = examined(claimed("reference", "ECHO-11", **{"ECHO-02": "no reason"}))
@@ -125,7 +137,7 @@ def test_a_mutant_that_does_not_start_proves_nothing(examined: Callable[..., Pro
 @pytest.mark.usefixtures("few")
 def test_a_server_that_answers_is_no_null_target(builds: Builds) -> None:
     """A null target must pass nothing."""
-    proof = prove._examine_null(claimed("reference", ""), builds)
+    proof = prove._examine_null(claimed("reference", ""), builds, frozenset())
 
     assert len(proof.complaints) == len(proof.verdicts) == 3
     assert all("although it never answers" in complaint for complaint in proof.complaints)

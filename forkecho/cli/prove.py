@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forkecho.conformance import prove, requirement
+from forkecho.conformance.nearest import nearest
+from forkecho.conformance.plan import UnknownId
 from forkecho.conformance.prove import Mutant, Proof
 from forkecho.conformance.report.matrix import render
 from forkecho.conformance.target import UnknownTarget
@@ -24,12 +26,24 @@ __all__ = ["command"]
 @click.argument("names", nargs=-1, metavar="[MUTANT ...]")
 @click.option("--full", is_flag=True, help="All cases of all requirements, not a probe of each.")
 @click.option(
+    "--requirement",
+    "ids",
+    multiple=True,
+    metavar="ID",
+    help="Only cases of this requirement, against all mutants.",
+)
+@click.option(
     "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the proofs as JSON.")
 @click.pass_context
 def command(
-    ctx: click.Context, names: tuple[str, ...], full: bool, timeout_scale: float, output: Path | None
+    ctx: click.Context,
+    names: tuple[str, ...],
+    full: bool,
+    ids: tuple[str, ...],
+    timeout_scale: float,
+    output: Path | None,
 ) -> None:
     """Run the suite against servers that break one requirement each, and against servers that do nothing.
 
@@ -39,13 +53,16 @@ def command(
     Exit codes: 0 proven, 1 not proven, 2 wrong usage.
     """
     chosen, nothings = selected(names)
+    only = frozenset(id_.upper() for id_ in ids)
+    if unknown := sorted(only.difference(requirement.load())):
+        raise UnknownId(f"there is no requirement {unknown[0]!r}{nearest(unknown[0], requirement.load())}")
     started = time.monotonic()
-    proofs = watched(chosen, nothings, full, timeout_scale)
+    proofs = watched(chosen, nothings, full, only, timeout_scale)
     if output:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(proofs)))
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     click.echo(render(proofs, color=colour), nl=False, color=colour)
-    missing = [] if names else prove.unproven(chosen)
+    missing = [] if names else [one for one in prove.unproven(chosen) if one.id in (only or [one.id])]
     for one in missing:
         click.echo(f"no mutant breaks {one.id} ({one.title}), so nothing proves that it is checked")
     bad = [proof for proof in proofs if proof.complaints]
@@ -54,7 +71,7 @@ def command(
         "proven" if not bad and not missing else f"NOT proven: {len(bad)} of {len(proofs)} with complaints"
     )
     click.echo(
-        f"{state}: {len(chosen)} mutants and {len(nothings)} null targets, {len(requirement.load())} requirements,"
+        f"{state}: {len(chosen)} mutants and {len(nothings)} null targets, {len(only or requirement.load())} requirements,"
         f" {played} cases played in {time.monotonic() - started:.0f} s"
     )
     ctx.exit(1 if bad or missing else 0)
@@ -71,7 +88,9 @@ def selected(names: tuple[str, ...]) -> tuple[list[Mutant], list[Mutant]]:
     )
 
 
-def watched(chosen: list[Mutant], nothings: list[Mutant], full: bool, scale: float) -> list[Proof]:
+def watched(
+    chosen: list[Mutant], nothings: list[Mutant], full: bool, only: frozenset[str], scale: float
+) -> list[Proof]:
     """Prove, with a progress bar on a terminal and a line for each complaint elsewhere."""
     if not sys.stderr.isatty():
 
@@ -79,10 +98,15 @@ def watched(chosen: list[Mutant], nothings: list[Mutant], full: bool, scale: flo
             for complaint in proof.complaints:
                 click.echo(f"{proof.mutant.name}: {complaint}", err=True)
 
-        return prove.prove(chosen, nothings, full=full, scale=scale, told=tell)
+        return prove.prove(chosen, nothings, full=full, only=only, scale=scale, told=tell)
     columns = (TextColumn("proving"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("proving", total=len(chosen) + len(nothings))
         return prove.prove(
-            chosen, nothings, full=full, scale=scale, told=lambda proof: progress.advance(task)
+            chosen,
+            nothings,
+            full=full,
+            only=only,
+            scale=scale,
+            told=lambda proof: progress.advance(task),
         )
