@@ -11,8 +11,9 @@ from forkecho.conformance.observe.base import Facts as Facts
 from forkecho.conformance.observe.base import Listener as Listener
 from forkecho.conformance.observe.base import Observer as Observer
 from forkecho.conformance.observe.base import Process as Process
+from forkecho.conformance.observe.base import Task as Task
 
-__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "here"]
+__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task", "here"]
 
 
 def here() -> Observer:

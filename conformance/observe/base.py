@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process"]
+__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"]
 
 Address = tuple[str, int]  # numeric host and port
 
@@ -21,6 +21,13 @@ class Process(NamedTuple):
 
     pid: int
     start: int
+
+
+class Task(NamedTuple):
+    """One thread of a process at one moment."""
+
+    state: str  # as in `Facts`
+    sleeps: int  # how often it has gone to sleep by itself so far
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +111,17 @@ class Observer(ABC):
     @abstractmethod
     def threads(self, process: Process) -> int:
         """How many threads it has; 0 when it has gone."""
+
+    @abstractmethod
+    def tasks(self, process: Process) -> dict[int, Task]:
+        """Its threads by their numbers; empty when it has gone, or where they cannot be told apart."""
+
+    @abstractmethod
+    def image(self, process: Process) -> tuple[str, ...]:
+        """What tells the program that it runs from another: what it was forked off has the same, until either execs.
+
+        Empty when it has gone.
+        """
 
     @abstractmethod
     def descriptors(self, process: Process) -> int:

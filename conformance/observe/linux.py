@@ -24,6 +24,7 @@ from forkecho.conformance.observe.base import (
     Listener,
     Observer,
     Process,
+    Task,
 )
 from forkecho.conformance.tcp import TCP_STATES
 
@@ -196,6 +197,24 @@ class LinuxObserver(Observer):
         """See `Observer.threads`."""
         return int(self._field(process, 17))
 
+    def tasks(self, process: Process) -> dict[int, Task]:
+        """See `Observer.tasks`; /proc/PID/task/TID/status."""
+        found = {}
+        with suppress(OSError):
+            for name in os.listdir(f"/proc/{process.pid}/task"):
+                if task := _task(process.pid, name):
+                    found[int(name)] = task
+        return found if self._identity(process.pid) == process else {}
+
+    def image(self, process: Process) -> tuple[str, ...]:
+        """See `Observer.image`; the program's file, and where the stack begins, which is at random for each exec."""
+        try:
+            program = os.readlink(f"/proc/{process.pid}/exe")
+        except OSError:  # gone, or somebody else's
+            program = ""
+        stack = self._field(process, 25)
+        return (program, stack) if self._identity(process.pid) == process else ()
+
     def memory(self, process: Process) -> int:
         """See `Observer.memory`."""
         return int(self._field(process, 21)) * os.sysconf("SC_PAGESIZE")
@@ -311,6 +330,18 @@ def _stat(pid: int, thread: str = "") -> tuple[str, list[str]] | None:
     # The name may hold blanks and brackets; what follows its last bracket cannot.
     head, _, tail = text.rpartition(b") ")
     return head.partition(b"(")[2].decode(errors="replace"), tail.decode().split()
+
+
+def _task(pid: int, thread: str) -> Task | None:
+    """The state of a thread and its voluntary context switches; None when it has gone."""
+    state, sleeps = "", -1
+    with suppress(OSError), open(f"/proc/{pid}/task/{thread}/status", errors="replace") as file:
+        for line in file:
+            if line.startswith("State:"):
+                state = line.split()[1]
+            elif line.startswith("voluntary_ctxt_switches:"):
+                sleeps = int(line.split()[1])
+    return Task(state, sleeps) if state and sleeps >= 0 else None
 
 
 def _command(pid: int) -> str:

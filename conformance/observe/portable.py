@@ -10,7 +10,16 @@ from contextlib import suppress
 
 import psutil
 
-from forkecho.conformance.observe.base import Address, Census, Endpoint, Facts, Listener, Observer, Process
+from forkecho.conformance.observe.base import (
+    Address,
+    Census,
+    Endpoint,
+    Facts,
+    Listener,
+    Observer,
+    Process,
+    Task,
+)
 
 __all__ = ["PortableObserver"]
 
@@ -94,6 +103,17 @@ class PortableObserver(Observer):
         with suppress(*GONE):
             return psutil.Process(process.pid).num_threads()
         return 0
+
+    def tasks(self, process: Process) -> dict[int, Task]:
+        """See `Observer.tasks`; psutil does not tell them apart."""
+        return {}
+
+    def image(self, process: Process) -> tuple[str, ...]:
+        """See `Observer.image`; psutil tells the program's file and the command line."""
+        with suppress(psutil.Error):
+            one = psutil.Process(process.pid)
+            return (one.exe(), *one.cmdline())
+        return ()
 
     def memory(self, process: Process) -> int:
         """See `Observer.memory`."""

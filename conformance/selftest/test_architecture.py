@@ -132,7 +132,7 @@ def test_the_operating_system_is_asked_through_one_door() -> None:
     ]
     names = {imported.rpartition(".")[2] for _, imported in inside}
 
-    assert names <= {"Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process"}
+    assert names <= {"Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"}
 
 
 def test_client_sockets_are_opened_by_one_module() -> None:

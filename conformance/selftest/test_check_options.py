@@ -8,7 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from forkecho.cli.check import address, command, with_settings, writable
+from forkecho.cli.check import command
+from forkecho.cli.judged import address, with_settings, writable
 from forkecho.conformance import target
 
 NOTHING_SET = {"reply": None, "framing": None, "max_connections": None}

@@ -137,6 +137,8 @@ def test_a_process_that_has_gone_is_no_error(observer: Observer) -> None:
     assert observer.threads(gone) == 0
     assert observer.descriptors(gone) == 0
     assert observer.memory(gone) == 0
+    assert observer.tasks(gone) == {}
+    assert observer.image(gone) == ()
     assert observer.descendants(gone.pid) == []
     assert observer.holders({1}, among=[gone.pid]) == {1: set()}
     assert observer.send(gone, signal.SIGTERM) is False
@@ -244,6 +246,56 @@ def test_threads_are_counted(observer: Observer, script: Callable[..., tuple[int
     pid, _ = script(text)
 
     assert observer.threads(facts_of(observer, pid).process) == 4
+
+
+def test_each_thread_is_known_by_how_often_it_has_slept(
+    script: Callable[..., tuple[int, list[int]]],
+) -> None:
+    """A thread that is woken and sleeps again has slept once more; one that is left alone has not."""
+    text = """
+import threading
+import signal
+signal.signal(signal.SIGUSR1, lambda *_: None)
+thread = threading.Thread(target=threading.Event().wait, daemon=True)
+thread.start()
+print(thread.native_id, flush=True)
+"""
+    observer = LinuxObserver()
+    pid, (other,) = script(text)
+    process = facts_of(observer, pid).process
+
+    def asleep() -> bool:
+        return all(task.state == "S" for task in observer.tasks(process).values())
+
+    assert wait_for(asleep, Deadline(WITHIN))
+    before = observer.tasks(process)
+    assert observer.send(process, signal.SIGUSR1)
+    assert wait_for(lambda: observer.tasks(process)[pid].sleeps > before[pid].sleeps, Deadline(WITHIN))
+    after = observer.tasks(process)
+
+    assert before.keys() == after.keys() == {pid, other}
+    assert after[other].sleeps == before[other].sleeps
+
+
+def test_a_fork_has_the_image_of_its_parent_until_it_becomes_another_program(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """A child is known to be a copy; one that has executed even the same program is not."""
+    text = """
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    sys.stdin.read()
+    os._exit(0)
+other = os.posix_spawn(sys.executable, [sys.executable, "-c", "import sys; sys.stdin.read()"], os.environ)
+print(child, other, flush=True)
+"""
+    pid, (child, other) = script(text)
+    images = [observer.image(facts_of(observer, one).process) for one in (pid, child, other)]
+
+    assert images[0] == images[1]
+    assert images[2]
+    assert images[2] != images[0]
 
 
 def test_descriptors_are_counted(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:
