@@ -109,10 +109,22 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def launch(self) -> Launch:
+        """How the target is launched that it begins with, if it has one of its own."""
+        launches = [step for step in self.steps if isinstance(step, Launch)]
+        return next((step for step in launches if step.launch == "fresh"), Launch(launch="fresh"))
+
+    @property
     def controls(self) -> bool:
         """It launches, signals or ends the target, or needs a launch of its own."""
+        return self.spoils or any(isinstance(step, Launch) for step in self.steps)
+
+    @property
+    def spoils(self) -> bool:
+        """The target that it begins with must be its own: others could not go on with it, or had used it before."""
         return self.own or any(
-            isinstance(step, (Launch, Bind, Signal))
+            isinstance(step, (Bind, Signal))
+            or (isinstance(step, Launch) and step.launch not in ("another", "port-taken"))
             or (
                 isinstance(step, (Freeze, Thaw))
                 and {"owner", "baseline"} & set(names(getattr(step, verb(step))))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forkecho.conformance.observe import Process
+from forkecho.conformance.world import World
 
 __all__ = ["Guard", "GuardianLost"]
 
@@ -88,15 +89,25 @@ class Guard:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def launch(
-        self, argv: list[str], env: dict[str, str], cwd: str, folder: Path, ignore: Iterable[int]
-    ) -> int:
+    def launch(self, argv: list[str], env: dict[str, str], cwd: str, folder: Path, world: World) -> int:
         """Start the target; its PID. Its output goes to `stdout` and `stderr` in `folder`.
 
         Raises:
             OSError: the command cannot be started.
         """
-        answer = self._ask("launch", argv=argv, env=env, cwd=cwd, folder=str(folder), ignore=list(ignore))
+        answer = self._ask(
+            "launch",
+            argv=argv,
+            env=env,
+            cwd=cwd,
+            folder=str(folder),
+            world={
+                "ignore": [int(one) for one in world.ignored],
+                "close": list(world.closed),
+                "full": world.full,
+                "terminal": world.terminal,
+            },
+        )
         if "error" in answer:
             raise OSError(answer["error"])
         return int(answer["pid"])

@@ -6,7 +6,9 @@ takes a millisecond where a new interpreter takes fifty. A guardian reads one JS
 each with one; the end of its input means that the suite has ended, in whatever way.
 
     {"op": "who"}                 -> {"pid"}: the guardian's own
-    {"op": "launch", "argv", "env", "cwd", "folder", "ignore"} -> {"pid"} or {"error"}
+    {"op": "launch", "argv", "env", "cwd", "folder", "world"} -> {"pid"} or {"error"}; the world is which signals to "ignore",
+                                     which standard descriptors to "close", "full": a stream to be a full pipe, and whether
+                                     standard output is a "terminal"
     {"op": "status", "pid"}       -> {"status"}: what waitpid said of that orphan or child, null while it runs
     {"op": "sync"}                -> {}: what the target has printed so far is in its files
     {"op": "folder", "above", "prefix"} -> {"folder"}: a new one, which goes with the guardian
@@ -47,6 +49,7 @@ class Guardian:
         self.statuses: dict[int, int] = {}
         # Descriptor to read from -> [file to write to, bytes that may still be written].
         self.streams: dict[int, list[int]] = {}
+        self.unread: list[int] = []  # the reading ends of pipes that are full and stay so
         self.frozen: list[list[int]] = []
         self.folder: str | None = None
         self.target: int | None = None
@@ -60,22 +63,27 @@ class Guardian:
         return self.folder
 
     def launch(
-        self, argv: list[str], env: dict[str, str], cwd: str, folder: str, ignore: list[int]
+        self, argv: list[str], env: dict[str, str], cwd: str, folder: str, world: dict[str, Any]
     ) -> dict[str, Any]:
         """Start the target in a session of its own, with default dispositions, its output bounded."""
         self.folder = folder
         self.enter_cgroup()
         outputs = []
         for name in ("stdout", "stderr"):
-            reading, writing = os.pipe()
+            terminal = world["terminal"] and name == "stdout"
+            reading, writing = os.openpty() if terminal else os.pipe()
             os.set_blocking(reading, False)
+            outputs.append(writing)
+            if name == world["full"]:
+                fill(writing)
+                self.unread.append(reading)
+                continue
             file = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self.streams[reading] = [file, OUTPUT_MAX]
-            outputs.append(writing)
         failed, failure = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self.become_target(argv, env, cwd, ignore, outputs, failure)
+            self.become_target(argv, env, cwd, world, outputs, failure)
         for descriptor in (*outputs, failure):
             os.close(descriptor)
         with open(failed, "rb") as reason:
@@ -90,7 +98,7 @@ class Guardian:
         argv: list[str],
         env: dict[str, str],
         cwd: str,
-        ignore: list[int],
+        world: dict[str, Any],
         outputs: list[int],
         failure: int,
     ) -> NoReturn:
@@ -103,11 +111,13 @@ class Guardian:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for number in range(1, signal.NSIG):
                 with contextlib.suppress(OSError, ValueError):
-                    signal.signal(number, signal.SIG_IGN if number in ignore else signal.SIG_DFL)
+                    signal.signal(number, signal.SIG_IGN if number in world["ignore"] else signal.SIG_DFL)
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.dup2(outputs[0], 1)
             os.dup2(outputs[1], 2)
+            for descriptor in world["close"]:
+                os.close(descriptor)
             if cwd:
                 os.chdir(cwd)
             os.execvpe(argv[0], argv, env)
@@ -152,7 +162,7 @@ class Guardian:
             with contextlib.suppress(BlockingIOError):
                 # Bounded a round, so that a flood does not keep the guardian from its commands.
                 for _ in range(16):
-                    chunk = os.read(reading, 65536)
+                    chunk = read(reading)
                     if not chunk:
                         os.close(reading)
                         os.close(self.streams.pop(reading)[0])
@@ -274,6 +284,33 @@ class Guardian:
         finally:
             self.end()
             self.clear_away()
+
+
+def fill(pipe: int) -> None:
+    """Write until there is no room; whoever writes next waits, as the pipe is blocking again."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"\n" * 4096)
+    # What is written in one piece of at most PIPE_BUF is written whole or not at all: take the rest byte by byte.
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"\n")
+    os.set_blocking(pipe, True)
+
+
+def read(descriptor: int) -> bytes:
+    """What there is to read, empty at the end; a terminal ends with EIO when nobody has it open any more.
+
+    Raises:
+        BlockingIOError: there is nothing now.
+    """
+    try:
+        return os.read(descriptor, 65536)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def stat(pid: int | str) -> list[bytes] | None:

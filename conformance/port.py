@@ -19,18 +19,24 @@ _chance = random.Random()  # by the clock: two runs at a time must not try the s
 class Port:
     """A port that is ours until it is released."""
 
-    def __init__(self, number: int, lock: socket.socket | None) -> None:
+    def __init__(
+        self, number: int, lock: socket.socket | None, listener: socket.socket | None = None
+    ) -> None:
         self.number = number
-        self._lock = lock
+        self._held = [one for one in (lock, listener) if one]
 
     def release(self) -> None:
         """Let others have it."""
-        if self._lock:
-            self._lock.close()
+        for one in self._held:
+            one.close()
 
 
-def reserve(host: str) -> Port:
+def reserve(host: str, *, taken: bool = False) -> Port:
     """A port on which nobody listens and no old connection lingers, locked against other runs on this machine.
+
+    Args:
+        taken: we listen on it ourselves until it is released, so that a target cannot; without SO_REUSEPORT, so that one
+            which sets it cannot either (socket(7)).
 
     Raises:
         OSError: none is to be had; the text says so.
@@ -51,13 +57,18 @@ def reserve(host: str) -> Port:
                 lock.close()
                 continue
         # Without SO_REUSEADDR even a connection in TIME_WAIT stands in the way, as it would for the target.
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((host, number))
-            except OSError:
-                if lock:
-                    lock.close()
-                continue
+        probe = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            probe.bind((host, number))
+            if taken:
+                probe.listen()
+        except OSError:
+            probe.close()
+            if lock:
+                lock.close()
+            continue
+        if not taken:
+            probe.close()
         _used[number] = time.monotonic()
-        return Port(number, lock)
+        return Port(number, lock, probe if taken else None)
     raise OSError(f"no free port on {host} between {RANGE[0]} and {RANGE[1]} after 1000 tries")

@@ -37,9 +37,11 @@ from forkecho.conformance.step import (
 )
 from forkecho.conformance.target import Builds, NotInstalled, NotReady, Running
 from forkecho.conformance.verdict import Outcome, combine, outcome
+from forkecho.conformance.world import World
 
 __all__ = ["PERFORM", "Bench", "judge"]
 
+USUAL = Launch(launch="fresh")  # a launch without options
 SETTLE_WITHIN = 1.0  # seconds for a shared target to be as it was; one that needs longer is replaced
 
 
@@ -60,8 +62,13 @@ def send_signal(stage: Stage, step: Signal) -> None:
 
 def launch(stage: Stage, step: Launch) -> None:
     """See `step.Launch`. A fresh one was launched with these options before the first step."""
-    if step.launch == "again":
-        stage.relaunch()
+    match step.launch:
+        case "again":
+            stage.relaunch()
+        case "another":
+            stage.launch_another(step)
+        case "second" | "port-taken":
+            stage.launch_in_vain(step)
 
 
 #: What is done for each verb.
@@ -102,21 +109,25 @@ class Bench:
         self._canary = canary
         self._shared: Running | None = None
 
-    def start(self, case: Case | None = None, on_port: int = 0) -> Running:
-        """A target that listens: launched for a case, with the options of its first `launch`."""
+    def start(self, options: Launch = USUAL, on_port: int = 0, world: World | None = None) -> Running:
+        """A target that listens: launched with the options of a step; on the port, and in the world, that are given."""
         plan = self.plan
         if plan.target.connect:
             return target.attach(plan.target)
-        options = next((step for step in case.steps if isinstance(step, Launch)), None) if case else None
         return target.launch(
             plan.target,
             self.builds,
             scale=plan.scale,
             python=plan.python,
-            max_connections=options.max_connections if options else 0,
-            ignored=[signal.Signals[f"SIG{name}"] for name in options.ignored_signals] if options else (),
+            max_connections=options.max_connections,
             on_port=on_port,
+            world=world or options.world(),
         )
+
+    def begin(self, on_port: int) -> Running:
+        """A target that was launched, and perhaps will never listen; on a port that is taken where none is given."""
+        plan = self.plan
+        return target.begin(plan.target, self.builds, python=plan.python, on_port=on_port, taken=not on_port)
 
     def play(self, case: Case) -> tuple[Outcome, Stage | None]:
         """Play a case once, on the shared target or on one of its own, and leave the shared one as it was."""
@@ -148,13 +159,13 @@ class Bench:
     def _play(self, case: Case, scale: float) -> tuple[Outcome, Stage | None]:
         stage = None
         error: BaseException | None = None
-        own = case.controls and not self.plan.target.connect
+        own = case.spoils and not self.plan.target.connect
         try:
-            running = self.start(case) if own else self._share()
+            running = self.start(case.launch) if own else self._share()
         except (NotReady, NotInstalled, OSError) as failure:
             return outcome(failure, case.requirement.level), None
         try:
-            stage = Stage(case, running, self.plan.seed, scale, self.start)
+            stage = Stage(case, running, self.plan.seed, scale, self)
             for step in case.steps:
                 PERFORM[type(step)](stage, step)
         except Exception as failure:
@@ -165,7 +176,7 @@ class Bench:
                     stage.clear()
             finally:
                 if own:
-                    (stage.running if stage else running).stop()
+                    running.stop()
                 elif error is not None or not self._as_before():
                     self.discard()
         return outcome(error, case.requirement.level), stage

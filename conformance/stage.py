@@ -8,7 +8,7 @@ import signal
 from array import array
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,11 +17,12 @@ from forkecho.conformance.case import Case, names
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Reply
 from forkecho.conformance.observe import Census, Endpoint, Facts, Observer, Process
-from forkecho.conformance.step import Open, Payload
+from forkecho.conformance.step import Launch, Open, Payload
 from forkecho.conformance.target import NotReady, Running
 from forkecho.conformance.verdict import Unmet, Unobservable
+from forkecho.conformance.world import World
 
-__all__ = ["PATIENCE", "Sighting", "Stage"]
+__all__ = ["PATIENCE", "Launcher", "Sighting", "Stage"]
 
 PATIENCE = 5.0  # seconds; passing cases never wait for it, and a loaded machine needs a part of it
 BATCH = 4  # connections opened at a time: the smallest backlog in use is 5 (CONC-10)
@@ -32,6 +33,16 @@ EVIDENCE_MAX = 200  # processes told of one case
 def brief(command: str) -> str:
     """A command line for a sentence: no folders, at most 60 characters."""
     return " ".join(word.rpartition("/")[2] or word for word in command.split())[:60]
+
+
+class Launcher(Protocol):
+    """Who starts the target once more for a case."""
+
+    def start(self, options: Launch, on_port: int, world: World | None = None) -> Running:
+        """One that listens; see `run.Bench.start`."""
+
+    def begin(self, on_port: int) -> Running:
+        """One that is not waited for; see `run.Bench.begin`."""
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +61,11 @@ class Stage:
         running: the target.
         seed: of the payloads; the case's own, so that a case alone sends what it sends in a whole run.
         scale: what deadlines are multiplied with.
-        start: starts the target once more for the case, on the port that is given.
+        launcher: starts the target once more for the case.
     """
 
-    def __init__(
-        self, case: Case, running: Running, seed: int, scale: float, start: Callable[[Case, int], Running]
-    ) -> None:
-        self._start = start
+    def __init__(self, case: Case, running: Running, seed: int, scale: float, launcher: Launcher) -> None:
+        self._launcher = launcher
         self.case = case
         self._observes = case.observes  # asked for every connection, and it looks through all steps
         self.running = running
@@ -75,7 +84,8 @@ class Stage:
         self._pending: dict[str, tuple[Any, Open]] = {}
         self._censuses: dict[str, Census] = {}
         self._frozen: set[Process] = set()
-        self._predecessors: list[Running] = []
+        self._started: list[Running] = []
+        self._in_vain: Running | None = None
 
     # Time
 
@@ -455,12 +465,49 @@ class Stage:
         """
         port = self.running.address[1]
         try:
-            successor = self._start(self.case, port)
+            successor = self._launcher.start(self.case.launch, port)
         except NotReady as error:
             raise Unmet(f"the server to start again on port {port}", str(error)) from None
-        self._predecessors.append(self.running)
-        self.running = successor
+        self._take(successor)
+
+    def launch_another(self, step: Launch) -> None:
+        """Start one more, in the world of the step; all that follows is about it.
+
+        Raises:
+            Unmet: it does not come to listen, as the one before did in the usual world.
+            Unobservable: where it announces its port is not known.
+        """
+        world = step.world()
+        if step.full_output:
+            announced = self.running.announced()
+            if announced is None:
+                raise Unobservable("on which stream the target announces its port was not seen")
+            world = msgspec.structs.replace(world, full=announced[0])
+        try:
+            another = self._launcher.start(step, 0, world)
+        except NotReady as error:
+            raise Unmet(f"the server to start and to listen {world}", str(error)) from None
+        self._take(another)
+
+    def _take(self, running: Running) -> None:
+        self._started.append(running)
+        self.running = running
         self.born.clear()
+        self.older.clear()
+
+    def launch_in_vain(self, step: Launch) -> None:
+        """Start one more where somebody listens already; see `in_vain`."""
+        try:
+            self._in_vain = self._launcher.begin(self.running.address[1] if step.launch == "second" else 0)
+        except NotReady as error:
+            raise Unobservable(f"it could not be started once more: {error}") from None
+        self._started.append(self._in_vain)
+
+    @property
+    def in_vain(self) -> Running:
+        """The one that was started where somebody listens already."""
+        assert self._in_vain, "no step has launched one in vain"
+        return self._in_vain
 
     # The end
 
@@ -473,5 +520,5 @@ class Stage:
                 channel.close()
             for one in self.connections.values():
                 one.close()
-            for running in self._predecessors:
+            for running in reversed(self._started):
                 running.stop()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any, Literal
 
 import msgspec
 
 from forkecho.conformance import fixture
+from forkecho.conformance.world import World
 
 __all__ = [
     "VERBS",
@@ -181,7 +183,7 @@ class Thaw(Step, frozen=True, kw_only=True):
 class Signal(Step, frozen=True, kw_only=True):
     """Send a signal to a connection's processes, the listener's `owner`, the `baseline`, or `all` of the target."""
 
-    signal: Literal["TERM", "INT", "KILL", "HUP", "USR1"]
+    signal: Literal["TERM", "INT", "KILL", "HUP", "USR1", "CHLD"]
     to: Names = "owner"
 
 
@@ -218,11 +220,26 @@ class See(Step, frozen=True, kw_only=True):
 
 
 class Launch(Step, frozen=True, kw_only=True):
-    """Start the target anew, for this case alone; `again` is a second start on the same port."""
+    """Start the target, for this case alone.
 
-    launch: Literal["fresh", "again"]
+    `fresh` is the one that the case begins with, `again` its successor on the same port, `another` one more that all further
+    steps are about: it must come to listen, with its standard descriptors `closed`, signals ignored, a terminal as standard
+    output, or `full_output`, where the stream on which it announces its port is a full pipe that nobody reads. Those in vain are
+    started where somebody listens already, and must give up: on the port of the first (`second`), or where no server of ours
+    listens (`port-taken`).
+    """
+
+    launch: Literal["fresh", "again", "another", "second", "port-taken"]
     max_connections: int = 0
     ignored_signals: list[Literal["CHLD", "PIPE", "HUP", "INT"]] = []
+    closed: list[Literal[0, 1, 2]] = []
+    full_output: bool = False
+    terminal: bool = False
+
+    def world(self) -> World:
+        """What the target inherits."""
+        ignored = tuple(signal.Signals[f"SIG{name}"] for name in self.ignored_signals)
+        return World(ignored=ignored, closed=tuple(self.closed), terminal=self.terminal)
 
 
 class Bind(Step, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -24,6 +24,7 @@ from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.observe import Address, Facts, Observer, Process
+from forkecho.conformance.world import USUAL, Stream, World
 
 __all__ = [
     "Builds",
@@ -33,6 +34,7 @@ __all__ = [
     "Target",
     "UnknownTarget",
     "attach",
+    "begin",
     "known",
     "launch",
     "load",
@@ -198,6 +200,7 @@ class Running:
         self.ours = False  # we started it, so we may end it
         self.launched = 0  # the PID of what the command became
         self.folder: Path | None = None
+        self.world = USUAL
         #: Seconds that the owner is given to hand an accepted connection to a process of its own.
         self.handover = 3.0
         self.blind = ""  # why it cannot be observed
@@ -232,6 +235,16 @@ class Running:
         with suppress(OSError):
             return (self.folder / stream).read_text(errors="replace")
         return ""
+
+    def announced(self) -> tuple[Stream, int] | None:
+        """On which stream it has announced its port, and which; None while it has not, or need not."""
+        if not self.manifest.announce:
+            return None
+        for stream in get_args(Stream):
+            found = re.search(self.manifest.announce, self.output(stream))
+            if found and found.group(1).isdecimal():
+                return stream, int(found.group(1))
+        return None
 
     def exit_status(self, process: Process) -> int | None:
         """How a process that we launched or inherited ended, as waitpid said."""
@@ -280,8 +293,8 @@ def launch(
     scale: float = 1.0,
     python: str = sys.executable,
     max_connections: int = 0,
-    ignored: Iterable[signal.Signals] = (),
     on_port: int = 0,
+    world: World = USUAL,
 ) -> Running:
     """Start a target and wait until it listens, as the kernel shows it: no connection is made.
 
@@ -289,19 +302,50 @@ def launch(
         scale: what the deadline is multiplied with, if it is above 1.
         python: what `{python}` stands for.
         max_connections: what `{max-connections}` stands for, where it is not what the manifest says.
-        ignored: signals that it inherits as ignored.
         on_port: the port, where it must be that of an earlier launch.
+        world: what it inherits, where that is not the usual.
 
     Raises:
         NotInstalled: its program is missing.
         NotReady: it did not listen in time.
+    """
+    running = begin(
+        target, builds, python=python, max_connections=max_connections, on_port=on_port, world=world
+    )
+    try:
+        # A scale below 1 is for what a target never does: to listen is not of that kind.
+        _await_listener(running, Deadline(target.manifest.ready_within * max(1.0, scale)))
+    except BaseException:
+        running.stop(politely=False)
+        raise
+    return running
+
+
+def begin(
+    target: Target,
+    builds: Builds,
+    *,
+    python: str = sys.executable,
+    max_connections: int = 0,
+    on_port: int = 0,
+    taken: bool = False,
+    world: World = USUAL,
+) -> Running:
+    """Start a target as `launch` does, and wait for nothing.
+
+    Args:
+        taken: its port is one that somebody else listens on.
+
+    Raises:
+        NotInstalled: its program is missing.
+        NotReady: it cannot be executed, or a build command failed.
     """
     manifest = target.manifest
     if manifest.needs and not shutil.which(manifest.needs.program):
         package = f" (Debian package: {manifest.needs.debian})" if manifest.needs.debian else ""
         raise NotInstalled(f"target {target.name} needs the program {manifest.needs.program!r}{package}")
     host = "::1" if manifest.families == ["ipv6"] else LOOPBACK
-    reserved = None if on_port or manifest.announce else port.reserve(host)
+    reserved = None if on_port or (manifest.announce and not taken) else port.reserve(host, taken=taken)
     number = on_port or (reserved.number if reserved else 0)
     guard = Guard()
     folder = guard.folder("forkecho-")
@@ -317,6 +361,7 @@ def launch(
     running = Running(target, (host, number), observe.here(), guard)
     running.folder, running._port, running._builds = folder, reserved, builds
     running.limit = max_connections or manifest.max_connections
+    running.world = world
     try:
         if manifest.build:
             tokens["build"] = str(builds.folder(target, tokens))
@@ -331,11 +376,9 @@ def launch(
             raise NotInstalled(f"target {target.name}: there is no program {argv[0]!r} that can be executed")
         running.ours = True
         try:
-            running.launched = running.guard.launch(argv, env, cwd, folder, [int(one) for one in ignored])
+            running.launched = running.guard.launch(argv, env, cwd, folder, world)
         except OSError as error:
             raise NotReady(f"{shlex.join(argv)}: {error}") from None
-        # A scale below 1 is for what a target never does: to listen is not of that kind.
-        _await_listener(running, Deadline(manifest.ready_within * max(1.0, scale)))
     except BaseException:
         running.stop(politely=False)
         raise
@@ -346,21 +389,17 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
     """Wait until a descendant of what was launched holds a listener on the port; find the owner."""
     observer = running.observer
     assert observer is not None
-    pattern = re.compile(running.manifest.announce) if running.manifest.announce else None
     before: tuple[float, frozenset[Process]] = (0.0, frozenset())
 
     def look() -> str:
         nonlocal before
-        if pattern and not running.address[1]:
-            found = pattern.search(running.output("stdout") + running.output("stderr"))
-            if found:
-                running.address = (running.address[0], int(found.group(1)))
-            elif not running.left():
-                return "ended"
-            else:
-                return ""
-        listeners = {one.key for one in observer.listeners(running.address[1])}
         family = {facts.process for facts in running.alive()}
+        if not running.address[1]:
+            waited = deadline.left < deadline.seconds / 2
+            running.address = (running.address[0], _picked_port(running, family, waited))
+            if not running.address[1]:
+                return "" if family or running.left() else "ended"
+        listeners = {one.key for one in observer.listeners(running.address[1])}
         held = (
             observer.holders(listeners, [process.pid for process in family]) if listeners and family else {}
         )
@@ -378,6 +417,22 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
     seen = wait_for(look, deadline)
     if seen != "ready":
         raise NotReady(_why_not(running, seen, deadline.seconds))
+
+
+def _picked_port(running: Running, family: set[Process], waited: bool) -> int:
+    """The port that a target has picked: what it announces, if it listens there; 0 while that is not known.
+
+    That it must announce it, and truly, is judged (ADDR-01), not needed: if it has announced another, or cannot, or has been
+    waited for in vain, it is the one port that it listens on, should there be but one.
+    """
+    assert running.observer is not None
+    ports = {one.key: one.address[1] for one in running.observer.listeners(0)}
+    held = running.observer.holders(ports, [process.pid for process in family])
+    mine = {ports[key] for key, by in held.items() if by}
+    announced = running.announced()
+    if announced and announced[1] in mine:
+        return announced[1]
+    return mine.pop() if len(mine) == 1 and (announced or waited or running.world.mute) else 0
 
 
 def _why_not(running: Running, seen: str, seconds: float) -> str:
