@@ -78,6 +78,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit(str(error), returncode=2)
     except targets.NotReady as error:
         pytest.exit(str(error), returncode=4)
+    except targets.NotSupported as error:
+        pytest.exit(str(error), returncode=3)
 
 
 def _selftests_only(config: pytest.Config) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["DEFAULT_DEMAND", "Claim", "Known", "Manifest", "Needs", "Reply", "concerns"]
+__all__ = ["DEFAULT_DEMAND", "Claim", "Family", "Known", "Manifest", "Needs", "Reply", "concerns"]
 
 DEFAULT_DEMAND = 64  # connections at once that are demanded of a server that declares no limit (CONC-02)
 
@@ -133,6 +133,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
                 raise ValueError(f"announce {self.announce!r} is no pattern: {error}") from None
             if groups < 1:
                 raise ValueError(f"announce {self.announce!r} has no group: the port is taken from group 1")
+        if not self.families:
+            raise ValueError("families must name one at least")
         for key in ("message_max", "ready_within", "drain_within"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key.replace('_', '-')} must be above 0")
@@ -163,8 +165,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
     @property
     def fixed_port(self) -> bool:
-        """The target listens on the port that it is told."""
-        return self.takes("port")
+        """The target listens on the port or the path that it is told."""
+        return any(map(self.takes, ("host", "path") if self.families[0] == "unix" else ("port",)))
+
+    @property
+    def transport(self) -> Literal["tcp", "unix"]:
+        """What clients speak, for all that is not about a further family."""
+        return "unix" if self.families[0] == "unix" else "tcp"
 
     def takes(self, token: str) -> bool:
         """The placeholder stands in the command or in a file that is made for it."""

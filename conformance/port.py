@@ -7,6 +7,8 @@ import socket
 import time
 from contextlib import suppress
 
+from forkecho.conformance.address import family_of
+
 __all__ = ["Port", "reserve"]
 
 #: Clients' own ports come from 32768 up on Linux and from 49152 up elsewhere, so none of these is taken by chance.
@@ -41,7 +43,6 @@ def reserve(host: str, *, taken: bool = False) -> Port:
     Raises:
         OSError: none is to be had; the text says so.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(1000):
         number = _chance.randrange(*RANGE)
         if time.monotonic() - _used.get(number, -REST) < REST:
@@ -57,7 +58,7 @@ def reserve(host: str, *, taken: bool = False) -> Port:
                 lock.close()
                 continue
         # Without SO_REUSEADDR even a connection in TIME_WAIT stands in the way, as it would for the target.
-        probe = socket.socket(family, socket.SOCK_STREAM)
+        probe = socket.socket(family_of((host, 0)), socket.SOCK_STREAM)
         try:
             probe.bind((host, number))
             if taken:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from forkecho.conformance import fixture
-from forkecho.conformance.manifest import Manifest, Reply
+from forkecho.conformance.manifest import Family, Manifest, Reply
 
 __all__ = ["GROUPS", "LEVELS", "Applies", "Level", "Requirement", "load"]
 
@@ -44,6 +44,8 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
     max_connections: bool | None = None
     min_connections: int = 0
     fixed_port: bool | None = None
+    transport: Literal["tcp", "unix"] | None = None
+    families: list[Family] = []
 
     def unmet(self, manifest: Manifest) -> str:
         """Why a target with this manifest is outside, or an empty text when it is inside."""
@@ -74,6 +76,12 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
             return f"the target declares max-connections = {manifest.max_connections}, below {self.min_connections}"
         if self.fixed_port is not None and manifest.fixed_port != self.fixed_port:
             return "the target picks its port itself"
+        if self.transport and manifest.transport != self.transport:
+            return (
+                "the target listens on a UNIX socket" if self.transport == "tcp" else "the target speaks TCP"
+            )
+        if self.families and not set(self.families) & set(manifest.families):
+            return f"the target does not declare {' or '.join(self.families)} (families)"
         return ""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forkecho.conformance import acts, sights, target
+from forkecho.conformance.address import Address
 from forkecho.conformance.case import Case
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.plan import CANARY, Plan
@@ -35,7 +36,7 @@ from forkecho.conformance.step import (
     Thaw,
     Vanish,
 )
-from forkecho.conformance.target import Builds, NotInstalled, NotReady, Running
+from forkecho.conformance.target import Builds, NotInstalled, NotReady, NotSupported, Running
 from forkecho.conformance.verdict import Outcome, combine, outcome
 from forkecho.conformance.world import World
 
@@ -109,8 +110,10 @@ class Bench:
         self._canary = canary
         self._shared: Running | None = None
 
-    def start(self, options: Launch = USUAL, on_port: int = 0, world: World | None = None) -> Running:
-        """A target that listens: launched with the options of a step; on the port, and in the world, that are given."""
+    def start(
+        self, options: Launch = USUAL, on: Address | None = None, world: World | None = None
+    ) -> Running:
+        """A target that listens: launched with the options of a step; where, and in the world, that are given."""
         plan = self.plan
         if plan.target.connect:
             return target.attach(plan.target)
@@ -120,14 +123,21 @@ class Bench:
             scale=plan.scale,
             python=plan.python,
             max_connections=options.max_connections,
-            on_port=on_port,
+            on=on,
             world=world or options.world(),
         )
 
-    def begin(self, on_port: int) -> Running:
-        """A target that was launched, and perhaps will never listen; on a port that is taken where none is given."""
+    def begin(self, beside: Running | None) -> Running:
+        """A target that was launched, and perhaps will never listen; where another one is, or on a port that is taken."""
         plan = self.plan
-        return target.begin(plan.target, self.builds, python=plan.python, on_port=on_port, taken=not on_port)
+        return target.begin(
+            plan.target,
+            self.builds,
+            python=plan.python,
+            family=beside.family if beside else None,
+            on=beside.address if beside else None,
+            taken=beside is None,
+        )
 
     def play(self, case: Case) -> tuple[Outcome, Stage | None]:
         """Play a case once, on the shared target or on one of its own, and leave the shared one as it was."""
@@ -144,7 +154,7 @@ class Bench:
         try:
             # Haste is for what a target never does; what everything depends on gets the usual patience.
             ended, _ = self._play(canary, max(1.0, self.plan.scale))
-        except (NotReady, NotInstalled) as error:
+        except (NotReady, NotInstalled, NotSupported) as error:
             self.blocked = str(error)
             return
         if ended.verdict is not Verdict.PASS:
@@ -162,7 +172,7 @@ class Bench:
         own = case.spoils and not self.plan.target.connect
         try:
             running = self.start(case.launch) if own else self._share()
-        except (NotReady, NotInstalled, OSError) as failure:
+        except (NotReady, NotInstalled, NotSupported, OSError) as failure:
             return outcome(failure, case.requirement.level), None
         try:
             stage = Stage(case, running, self.plan.seed, scale, self)

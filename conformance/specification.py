@@ -69,6 +69,10 @@ def in_words(applies: Applies) -> str:
         said.append(f"max-connections of at least {applies.min_connections}, or none declared")
     if applies.fixed_port is not None:
         said.append("a port that it is told" if applies.fixed_port else "a port that it picks itself")
+    if applies.transport:
+        said.append("TCP" if applies.transport == "tcp" else "a UNIX socket")
+    if applies.families:
+        said.append(f"{' or '.join(applies.families)} among the declared families")
     return f"targets with {', and '.join(said)}" if said else "every target"
 
 

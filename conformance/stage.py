@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from forkecho.conformance import wire
+from forkecho.conformance.address import Address
 from forkecho.conformance.case import Case, names
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Reply
@@ -38,10 +39,10 @@ def brief(command: str) -> str:
 class Launcher(Protocol):
     """Who starts the target once more for a case."""
 
-    def start(self, options: Launch, on_port: int, world: World | None = None) -> Running:
+    def start(self, options: Launch, on: Address | None, world: World | None = None) -> Running:
         """One that listens; see `run.Bench.start`."""
 
-    def begin(self, on_port: int) -> Running:
+    def begin(self, beside: Running | None) -> Running:
         """One that is not waited for; see `run.Bench.begin`."""
 
 
@@ -263,7 +264,7 @@ class Stage:
 
     def listening(self) -> set[Process]:
         """The processes that hold a listener on the target's port."""
-        return self._holders({one.key for one in self.observer.listeners(self.running.address[1])})
+        return self._holders({one.key for one in self.observer.listeners(self.running.place)})
 
     def family(self, name: str) -> set[Process]:
         """The processes born for a connection: those that hold it and were not alive before it, and all below them.
@@ -458,16 +459,16 @@ class Stage:
             ) from None
 
     def relaunch(self) -> None:
-        """Start the target again on the same port, while what the first one left behind is still there.
+        """Start the target again where it was, while what the first one left behind is still there.
 
         Raises:
             Unmet: it does not come to listen there.
         """
-        port = self.running.address[1]
+        before = self.running
         try:
-            successor = self._launcher.start(self.case.launch, port)
+            successor = self._launcher.start(self.case.launch, before.address)
         except NotReady as error:
-            raise Unmet(f"the server to start again on port {port}", str(error)) from None
+            raise Unmet(f"the server to start again on {before.listens_on}", str(error)) from None
         self._take(successor)
 
     def launch_another(self, step: Launch) -> None:
@@ -484,7 +485,7 @@ class Stage:
                 raise Unobservable("on which stream the target announces its port was not seen")
             world = msgspec.structs.replace(world, full=announced[0])
         try:
-            another = self._launcher.start(step, 0, world)
+            another = self._launcher.start(step, None, world)
         except NotReady as error:
             raise Unmet(f"the server to start and to listen {world}", str(error)) from None
         self._take(another)
@@ -498,7 +499,7 @@ class Stage:
     def launch_in_vain(self, step: Launch) -> None:
         """Start one more where somebody listens already; see `in_vain`."""
         try:
-            self._in_vain = self._launcher.begin(self.running.address[1] if step.launch == "second" else 0)
+            self._in_vain = self._launcher.begin(self.running if step.launch == "second" else None)
         except NotReady as error:
             raise Unobservable(f"it could not be started once more: {error}") from None
         self._started.append(self._in_vain)

@@ -20,16 +20,18 @@ from typing import Any, get_args
 import msgspec
 
 from forkecho.conformance import fixture, observe, port
+from forkecho.conformance.address import Address, Place, family_of, is_unix, place_of, written
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
-from forkecho.conformance.manifest import Manifest
-from forkecho.conformance.observe import Address, Facts, Observer, Process
+from forkecho.conformance.manifest import Family, Manifest
+from forkecho.conformance.observe import Facts, Listener, Observer, Process
 from forkecho.conformance.world import USUAL, Stream, World
 
 __all__ = [
     "Builds",
     "NotInstalled",
     "NotReady",
+    "NotSupported",
     "Running",
     "Target",
     "UnknownTarget",
@@ -41,7 +43,10 @@ __all__ = [
     "start",
 ]
 
-LOOPBACK = "127.0.0.1"
+#: Where a server is told to listen, by the family that it is to serve; a dual one takes IPv4 clients on its IPv6 socket.
+HOSTS: dict[Family, str] = {"ipv4": "127.0.0.1", "ipv6": "::1", "dual": "::"}
+LOOPBACK_6 = "::1"
+SOCKET = "socket"  # the name of a UNIX socket in the target's folder
 SETTLED = 0.003  # seconds in which a target that listens must start no further process to be called ready
 STOP_WITHIN = 3.0  # seconds for an orderly end between cases; whoever takes longer is killed
 TAIL = 400  # characters of a target's output that are shown
@@ -57,6 +62,10 @@ class NotInstalled(RuntimeError):
 
 class NotReady(RuntimeError):
     """The target did not listen in time; the text says what it did instead."""
+
+
+class NotSupported(RuntimeError):
+    """This host lacks what the launch needs; says what."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +84,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if self.path:
             told["manifest"] = self.path
         if self.connect:
-            told["connect"] = f"{self.connect[0]}:{self.connect[1]}"
+            told["connect"] = written(self.connect)
         return told
 
 
@@ -184,6 +193,7 @@ class Running:
     """A target that listens.
 
     Attributes:
+        address: where clients reach it.
         owner: the root of the processes that hold the listening socket; None where it cannot be observed.
         baseline: all processes of the target as they were before the first connection.
         observer: whom to ask about processes; None where there is nobody to ask.
@@ -203,10 +213,25 @@ class Running:
         self.world = USUAL
         #: Seconds that the owner is given to hand an accepted connection to a process of its own.
         self.handover = 3.0
+        self.family: Family = target.manifest.families[0]  # what it listens on
         self.blind = ""  # why it cannot be observed
         self.limit = target.manifest.max_connections
         self._port: port.Port | None = None
         self._builds: Builds | None = None  # what was built is needed for as long as this runs
+
+    @property
+    def place(self) -> Place:
+        """The port or the path that it listens on."""
+        return place_of(self.address)
+
+    @property
+    def listens_on(self) -> str:
+        """That in words."""
+        return self.address[0] if is_unix(self.address) else f"port {self.address[1]}"
+
+    def listeners(self) -> list[Listener]:
+        """The sockets that listen there, whoever holds them; none where it cannot be observed."""
+        return self.observer.listeners(self.place) if self.observer else []
 
     def alive(self, thorough: bool = False) -> list[Facts]:
         """The processes of the target that have not exited (of one that we did not start: those below its owner)."""
@@ -293,7 +318,8 @@ def launch(
     scale: float = 1.0,
     python: str = sys.executable,
     max_connections: int = 0,
-    on_port: int = 0,
+    family: Family | None = None,
+    on: Address | None = None,
     world: World = USUAL,
 ) -> Running:
     """Start a target and wait until it listens, as the kernel shows it: no connection is made.
@@ -302,15 +328,23 @@ def launch(
         scale: what the deadline is multiplied with, if it is above 1.
         python: what `{python}` stands for.
         max_connections: what `{max-connections}` stands for, where it is not what the manifest says.
-        on_port: the port, where it must be that of an earlier launch.
+        family: what it is to listen on, where it is not the first that it declares.
+        on: where, if it must be where an earlier launch was.
         world: what it inherits, where that is not the usual.
 
     Raises:
         NotInstalled: its program is missing.
         NotReady: it did not listen in time.
+        NotSupported: this host has no IPv6.
     """
     running = begin(
-        target, builds, python=python, max_connections=max_connections, on_port=on_port, world=world
+        target,
+        builds,
+        python=python,
+        max_connections=max_connections,
+        family=family,
+        on=on,
+        world=world,
     )
     try:
         # A scale below 1 is for what a target never does: to listen is not of that kind.
@@ -327,7 +361,8 @@ def begin(
     *,
     python: str = sys.executable,
     max_connections: int = 0,
-    on_port: int = 0,
+    family: Family | None = None,
+    on: Address | None = None,
     taken: bool = False,
     world: World = USUAL,
 ) -> Running:
@@ -339,29 +374,40 @@ def begin(
     Raises:
         NotInstalled: its program is missing.
         NotReady: it cannot be executed, or a build command failed.
+        NotSupported: this host has no IPv6.
     """
     manifest = target.manifest
     if manifest.needs and not shutil.which(manifest.needs.program):
         package = f" (Debian package: {manifest.needs.debian})" if manifest.needs.debian else ""
         raise NotInstalled(f"target {target.name} needs the program {manifest.needs.program!r}{package}")
-    host = "::1" if manifest.families == ["ipv6"] else LOOPBACK
-    reserved = None if on_port or (manifest.announce and not taken) else port.reserve(host, taken=taken)
-    number = on_port or (reserved.number if reserved else 0)
+    family = family or manifest.families[0]
+    if family in ("ipv6", "dual") and not _local(LOOPBACK_6):
+        raise NotSupported(f"this host has no IPv6, on which target {target.name} is to listen")
     guard = Guard()
     folder = guard.folder("forkecho-")
+    reserved = None
+    if family == "unix":
+        address = on or (str(folder / SOCKET), 0)
+        host = address[0]
+    else:
+        host = HOSTS[family]
+        reserved = None if on or (manifest.announce and not taken) else port.reserve(host, taken=taken)
+        number = on[1] if on else reserved.number if reserved else 0
+        address = (LOOPBACK_6 if family == "dual" else host, number)
     tokens = {
         "host": host,
-        "port": str(number),
+        "port": str(address[1]),
+        "path": host if family == "unix" else "",
         "python": python,
         "here": target.here,
         "dir": str(folder),
         "build": "",
         "max-connections": str(max_connections or manifest.demand),
     }
-    running = Running(target, (host, number), observe.here(), guard)
+    running = Running(target, address, observe.here(), guard)
     running.folder, running._port, running._builds = folder, reserved, builds
     running.limit = max_connections or manifest.max_connections
-    running.world = world
+    running.world, running.family = world, family
     try:
         if manifest.build:
             tokens["build"] = str(builds.folder(target, tokens))
@@ -370,7 +416,7 @@ def begin(
         argv = fill(manifest.command, tokens)
         names = tuple(manifest.env)
         env = {**os.environ, **dict(zip(names, fill(manifest.env.values(), tokens), strict=True))}
-        env |= {"FORKECHO_HOST": host, "FORKECHO_PORT": str(number)}
+        env |= {"FORKECHO_HOST": host, "FORKECHO_PORT": str(address[1])}
         cwd = fill([manifest.cwd], tokens)[0]
         if not shutil.which(os.path.join(cwd, argv[0]) if "/" in argv[0] else argv[0], path=env.get("PATH")):
             raise NotInstalled(f"target {target.name}: there is no program {argv[0]!r} that can be executed")
@@ -394,12 +440,12 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
     def look() -> str:
         nonlocal before
         family = {facts.process for facts in running.alive()}
-        if not running.address[1]:
+        if running.place == 0:
             waited = deadline.left < deadline.seconds / 2
             running.address = (running.address[0], _picked_port(running, family, waited))
-            if not running.address[1]:
+            if running.place == 0:
                 return "" if family or running.left() else "ended"
-        listeners = {one.key for one in observer.listeners(running.address[1])}
+        listeners = {one.key for one in running.listeners()}
         held = (
             observer.holders(listeners, [process.pid for process in family]) if listeners and family else {}
         )
@@ -444,7 +490,7 @@ def _why_not(running: Running, seen: str, seconds: float) -> str:
         status = running.guard.status(running.launched)
         how = "ended" if status is None else _ending(status)
         return f"the target {how} before it listened{said}"
-    where = f"on port {running.address[1]}" if running.address[1] else "or announced a port"
+    where = f"on {running.listens_on}" if running.place else "or announced a port"
     others = _other_listeners(running)
     instead = f"; it listens on {', '.join(others)} instead" if others else ""
     return f"the target has not listened {where} after {seconds:g} s{instead}{said}"
@@ -462,9 +508,7 @@ def _other_listeners(running: Running) -> list[str]:
         return []
     listeners = {one.key: one for one in observer.listeners(0)}
     held = observer.holders(listeners, [facts.process.pid for facts in running.alive()])
-    return sorted(
-        f"{listeners[key].address[0]}:{listeners[key].address[1]}" for key, by in held.items() if by
-    )
+    return sorted(written(listeners[key].address) for key, by in held.items() if by)
 
 
 def start(target: Target, builds: Builds, *, scale: float = 1.0, python: str = sys.executable) -> Running:
@@ -499,7 +543,7 @@ def _find_owner(running: Running, observer: Observer, pid: int) -> None:
         return
     listeners = {one.key for one in observer.listeners(number) if one.address[0] in (host, "0.0.0.0", "::")}
     if not listeners:
-        raise NotReady(f"nobody listens on {host}:{number}")
+        raise NotReady(f"nobody listens on {written(running.address)}")
     owners: set[Process] = set().union(*observer.holders(listeners).values())
     if pid:
         named = {process for process in owners if process.pid == pid}
@@ -519,8 +563,7 @@ def _find_owner(running: Running, observer: Observer, pid: int) -> None:
 
 def _local(host: str) -> bool:
     """The address is one of this host: only then can it be bound."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with socket.socket(family_of((host, 0)), socket.SOCK_STREAM) as probe:
         try:
             probe.bind((host, 0))
         except OSError:

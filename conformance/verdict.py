@@ -11,7 +11,7 @@ from forkecho.conformance.guard import GuardianLost
 from forkecho.conformance.manifest import Known, concerns
 from forkecho.conformance.requirement import Level
 from forkecho.conformance.result import CaseLine, ExitCode, Verdict
-from forkecho.conformance.target import NotInstalled, NotReady
+from forkecho.conformance.target import NotInstalled, NotReady, NotSupported
 
 __all__ = [
     "Outcome",
@@ -57,7 +57,7 @@ def outcome(error: BaseException | None, level: Level) -> Outcome:
         case Unmet():
             verdict = Verdict.FAIL if level == "must" else Verdict.WARN
             return Outcome(verdict=verdict, expected=error.expected, seen=error.seen)
-        case Unobservable():
+        case Unobservable() | NotSupported():
             return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(error))
         case NotReady() | NotInstalled():
             # It was ready before, or the run would have ended: this once it could not be looked at.

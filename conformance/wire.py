@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from forkecho.conformance.address import Address, family_of, for_socket, is_unix, ours, theirs
 from forkecho.conformance.deadline import Deadline
 from forkecho.conformance.manifest import Claim, Reply
-from forkecho.conformance.observe import Address
 from forkecho.conformance.tcp import TCP_STATES
 
 __all__ = ["CannotConnect", "Connection", "Transcript", "connect", "converse", "difference", "show"]
@@ -106,8 +106,8 @@ class Connection:
         self.name = name
         self.channel = channel
         self.style = style
-        self.local: Address = channel.getsockname()[:2]
-        self.remote: Address = channel.getpeername()[:2]
+        self.local: Address = ours(channel)
+        self.remote: Address = theirs(channel)
         self.sent = bytearray()
         self.echoed = 0  # bytes of `sent` that have come back unchanged
         self.claim: Claim | None = None
@@ -244,13 +244,20 @@ class Connection:
 
     @property
     def state(self) -> str:
-        """The state of our end (TCP_INFO)."""
+        """The state of our end (TCP_INFO); a UNIX socket has none, and is given the one that fits."""
+        if is_unix(self.remote):
+            return "CLOSE_WAIT" if self.ending == "end of stream" else "ESTABLISHED"
         number = self.channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return TCP_STATES[number] if number < len(TCP_STATES) else str(number)
 
     @property
     def unsent(self) -> int:
-        """Bytes in our send queue, sent or not, that the other end has not acknowledged (SIOCOUTQ)."""
+        """Bytes in our send queue, sent or not, that the other end has not acknowledged (SIOCOUTQ).
+
+        On a UNIX socket 0: what is sent is in the other end's receive queue.
+        """
+        if is_unix(self.remote):
+            return 0
         (count,) = struct.unpack("i", fcntl.ioctl(self.channel, termios.TIOCOUTQ, b"\0\0\0\0"))
         return int(count)
 
@@ -281,13 +288,13 @@ def begin(address: Address, receive_buffer: int = 0) -> socket.socket:
     Raises:
         CannotConnect: it was refused at once.
     """
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    channel = socket.socket(family, socket.SOCK_STREAM)
+    channel = socket.socket(family_of(address), socket.SOCK_STREAM)
     channel.setblocking(False)
     if receive_buffer:  # before the connect, or the window is agreed upon already
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    code = channel.connect_ex(address)
+    if not is_unix(address):
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    code = channel.connect_ex(for_socket(address))
     if code not in (0, errno.EINPROGRESS):
         channel.close()
         raise CannotConnect(code, errno.errorcode.get(code, str(code)))

@@ -103,22 +103,24 @@ def expect_closed(stage: Stage, step: Expect) -> None:
 
 def expect_refused(stage: Stage, step: Expect) -> None:
     """A new connection is refused, at the latest once the kernel has had `within` seconds to drop the listener."""
-    address, observer = stage.running.address, stage.running.observer
+    running = stage.running
     patience = stage.patience(step.within or 2.0)
-    if observer:  # connecting again and again would fill the backlog of a server that no longer accepts
-        wait_for(lambda: not observer.listeners(address[1]), Deadline(patience))
+    if (
+        running.observer
+    ):  # connecting again and again would fill the backlog of a server that no longer accepts
+        wait_for(lambda: not running.listeners(), Deadline(patience))
     seen = "it was connected"
     try:
-        channel = wire.connect(address, Deadline(stage.patience(1.0)))
+        channel = wire.connect(running.address, Deadline(stage.patience(1.0)))
     except wire.CannotConnect as error:
-        if error.errno == errno.ECONNREFUSED:
+        if error.errno in (errno.ECONNREFUSED, errno.ENOENT):  # the latter of a path that was taken away
             return
         seen = str(error.strerror)
     else:
         channel.close()
-    if observer and (holders := stage.listening()):
+    if running.observer and (holders := stage.listening()):
         seen += f"; {stage.describe(holders)} still holds the listening socket"
-    raise Unmet(f"a connect to port {address[1]} to be refused within {patience:g} s", seen)
+    raise Unmet(f"a connect to {running.listens_on} to be refused within {patience:g} s", seen)
 
 
 def expect_accepted(stage: Stage, step: Expect) -> None:

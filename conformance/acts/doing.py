@@ -9,6 +9,7 @@ import statistics
 import time
 
 from forkecho.conformance import wire
+from forkecho.conformance.address import family_of, for_socket
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import (
@@ -237,22 +238,23 @@ def vanish(stage: Stage, step: Vanish) -> None:
 
 def bind(stage: Stage, step: Bind) -> None:
     """See `step.Bind`."""
-    host, port = stage.running.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as successor:
+    running = stage.running
+    with socket.socket(family_of(running.address), socket.SOCK_STREAM) as successor:
         successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            successor.bind((host, port))
+            successor.bind(for_socket(running.address))
             successor.listen()
         except OSError as error:
-            held = stage.running.observer and stage.running.observer.listeners(port)
+            held = running.listeners()
             why = (
                 f"still listened on by {stage.describe(stage.listening())}"
                 if held
                 else "nobody listens on it"
             )
             name = errno.errorcode.get(error.errno or 0, str(error))
-            raise Unmet(f"port {port} to be free for a successor at once", f"{name}, {why}") from None
+            raise Unmet(
+                f"{running.listens_on} to be free for a successor at once", f"{name}, {why}"
+            ) from None
 
 
 def idle(stage: Stage, step: Idle) -> None:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from forkecho.conformance.address import Address, Place
+
 __all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"]
 
-Address = tuple[str, int]  # numeric host and port
+__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process"]
 
 
 class Process(NamedTuple):
@@ -45,7 +47,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One end of a TCP connection, or a listener, as the kernel sees it; queues in bytes."""
+    """One end of a connection, or a listener, as the kernel sees it; queues in bytes."""
 
     state: str  # ESTABLISHED, CLOSE_WAIT, ...
     key: int  # the socket's inode, or what serves as one; 0: no process holds it
@@ -86,8 +88,8 @@ class Observer(ABC):
         """What is known of a process, None when there is none."""
 
     @abstractmethod
-    def listeners(self, port: int) -> list[Listener]:
-        """The sockets that listen on a port, in every address family; port 0: on any."""
+    def listeners(self, place: Place) -> list[Listener]:
+        """The sockets that listen on a port, in every address family, or on a path; port 0: on any port."""
 
     @abstractmethod
     def endpoint(self, local: Address, remote: Address) -> Endpoint | None:

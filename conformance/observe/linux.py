@@ -16,6 +16,8 @@ from functools import cache
 
 import msgspec
 
+from forkecho.conformance.address import Place, is_unix
+from forkecho.conformance.observe import unix
 from forkecho.conformance.observe.base import (
     Address,
     Census,
@@ -60,6 +62,8 @@ class LinuxObserver(Observer):
 
     def endpoint(self, local: Address, remote: Address) -> Endpoint | None:
         """See `Observer.endpoint`; an exact look-up, whose cost does not depend on other sockets."""
+        if is_unix(remote):
+            return self._unix_endpoint(local[1] or remote[1], ours=bool(local[1]))
         family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
         for _, remote_port, found, _ in self._diag(family, local, remote):
             # Where there is no such connection the kernel answers with the listener, if there is one.
@@ -67,12 +71,18 @@ class LinuxObserver(Observer):
                 return found
         return None
 
-    def listeners(self, port: int) -> list[Listener]:
+    def listeners(self, place: Place) -> list[Listener]:
         """See `Observer.listeners`; the kernel keeps listeners apart, so this does not walk the connections."""
         found = []
+        if isinstance(place, str):
+            for answer, start, end in self._ask(unix.DUMP_LISTENERS, dump=True):
+                row = unix.row(answer, start, end)
+                if row.name == place:
+                    found.append(Listener(address=(row.name, 0), key=row.key, backlog=row.queues[1]))
+            return found
         for family in (socket.AF_INET, socket.AF_INET6):
             for address, _, endpoint, backlog in self._diag(family):
-                if port in (0, address[1]):
+                if place in (0, address[1]):
                     found.append(Listener(address=address, key=endpoint.key, backlog=backlog))
         return found
 
@@ -89,7 +99,31 @@ class LinuxObserver(Observer):
         ) + SOCKET_ID_REST.pack(0, NO_COOKIE)
         states = 0xFFFFFFFF if exact else 1 << LISTEN
         body = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states) + identity
-        flags = NLM_F_REQUEST | (0 if exact else NLM_F_DUMP)
+        for answer, start, _ in self._ask(body, dump=not exact):
+            yield _row(answer, start)
+
+    def _unix_endpoint(self, inode: int, ours: bool) -> Endpoint | None:
+        """One end of a connection over a UNIX socket, by the inode of our end: that one, or the server's."""
+        mine = self._unix_row(inode)
+        if mine is None:
+            return None
+        if ours:
+            return Endpoint(state=mine.state, key=mine.key, unread=mine.queues[0])
+        if not mine.peer:
+            return None if mine.deserted or mine.peer is None else Endpoint(state=mine.state, key=0)
+        theirs = self._unix_row(mine.peer)
+        if theirs is None:
+            return None
+        # What the server has sent is in our receive queue already, so nothing of it is unsent.
+        return Endpoint(state=theirs.state, key=theirs.key, unread=theirs.queues[0])
+
+    def _unix_row(self, inode: int) -> unix.Row | None:
+        answers = list(self._ask(unix.request(inode), dump=False)) if inode else []
+        return unix.row(*answers[0]) if answers else None
+
+    def _ask(self, body: bytes, dump: bool) -> Iterator[tuple[bytes, int, int]]:
+        """The answers to one question: a buffer, and where in it each begins and ends."""
+        flags = NLM_F_REQUEST | (NLM_F_DUMP if dump else 0)
         channel = self._channel()
         channel.send(
             NLMSG_HEADER.pack(NLMSG_HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body
@@ -107,9 +141,9 @@ class LinuxObserver(Observer):
                     if -code in (0, errno.ENOENT):
                         return
                     raise OSError(-code, os.strerror(-code))
-                yield _row(answer, start)
+                yield answer, start, offset + length
                 offset += (length + 3) & ~3
-            if exact:
+            if not dump:
                 return
 
     def _channel(self) -> socket.socket:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import psutil
 
+from forkecho.conformance.address import Place, is_unix
 from forkecho.conformance.observe.base import (
     Address,
     Census,
@@ -43,18 +44,20 @@ class PortableObserver(Observer):
     name = "portable"
 
     def endpoint(self, local: Address, remote: Address) -> Endpoint | None:
-        """See `Observer.endpoint`; queues are not to be had and are given as 0."""
+        """See `Observer.endpoint`; queues are not to be had and are given as 0, and UNIX sockets are not known."""
+        if is_unix(remote):
+            return None
         for row in psutil.net_connections("tcp"):
             if row.laddr and row.raddr and _plain(row.laddr) == local and _plain(row.raddr) == remote:
                 # Several processes may hold it, each in a row of its own; one without a PID is held by nobody.
                 return Endpoint(state=STATES.get(row.status, row.status), key=_key(row) if row.pid else 0)
         return None
 
-    def listeners(self, port: int) -> list[Listener]:
+    def listeners(self, place: Place) -> list[Listener]:
         """See `Observer.listeners`."""
         found: dict[int, Address] = {}
         for row in psutil.net_connections("tcp"):
-            if row.status == psutil.CONN_LISTEN and row.laddr and port in (0, row.laddr.port):
+            if row.status == psutil.CONN_LISTEN and row.laddr and place in (0, row.laddr.port):
                 found[_key(row)] = _plain(row.laddr)
         return [Listener(address=address, key=key) for key, address in found.items()]
 

@@ -19,7 +19,8 @@ PACKAGE = "forkecho.conformance"
 #: A package stands for its modules, which may import each other, unless one of them has a place of its own.
 FLOORS = {
     "nouns that know nobody": (
-        "deadline", "tcp", "nearest", "inline", "port", "guardian", "fixture", "world", "manifest", "result", "requirement",
+        "address", "deadline", "tcp", "nearest", "inline", "port", "guardian", "fixture", "world", "manifest", "result",
+        "requirement",
         "observe", "wire", "styles", "step",
     ),
     "what is read, and what is made of it": ("guard", "target", "verdict", "case", "plan", "report"),

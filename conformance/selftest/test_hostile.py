@@ -89,14 +89,14 @@ def test_a_neighbour_on_the_port_is_not_taken_for_the_target(builds: Builds) -> 
     """Where a stranger listens on the very port, a target that does not listen there is not ready."""
     with socket.create_server(("127.0.0.1", 0)) as neighbour:
         with pytest.raises(NotReady, match="has not listened on port"):
-            launch(hostile("deaf", ready_within=0.3), builds, on_port=neighbour.getsockname()[1])
+            launch(hostile("deaf", ready_within=0.3), builds, on=neighbour.getsockname())
 
 
 def test_a_target_that_loses_its_port_to_a_neighbour_is_not_ready(builds: Builds) -> None:
     """Where a stranger was faster, the target's own complaint is what is shown."""
     with socket.create_server(("127.0.0.1", 0)) as neighbour:
         with pytest.raises(NotReady, match="Address already in use"):
-            launch(hostile("stubborn"), builds, on_port=neighbour.getsockname()[1])
+            launch(hostile("stubborn"), builds, on=neighbour.getsockname())
 
 
 def test_a_port_with_a_listener_is_not_reserved(monkeypatch: pytest.MonkeyPatch) -> None:

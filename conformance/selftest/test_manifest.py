@@ -244,5 +244,5 @@ def test_a_target_describes_itself_for_the_record() -> None:
     attached = target.Target(name="x", manifest=Manifest(), connect=("::1", 7))
     told = attached.describe()
 
-    assert (told["name"], told["connect"], told["max-connections"]) == ("x", "::1:7", 0)
+    assert (told["name"], told["connect"], told["max-connections"]) == ("x", "[::1]:7", 0)
     assert msgspec.json.decode(msgspec.json.encode(told)) == told

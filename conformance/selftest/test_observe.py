@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from forkecho.conformance import observe
+from forkecho.conformance.address import ours, theirs
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.observe import Address, Census, Facts, Observer, Process
 from forkecho.conformance.observe.linux import LinuxObserver
@@ -506,3 +508,87 @@ def test_both_tell_the_same_of_the_same_processes(script: Callable[..., tuple[in
 def test_the_best_observer_of_linux() -> None:
     """On Linux the kernel is asked directly."""
     assert isinstance(observe.here(), LinuxObserver)
+
+
+# UNIX sockets
+
+
+@pytest.fixture
+def unix_listener(tmp_path: Path) -> Iterator[socket.socket]:
+    """A listener of this process on a path."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket"))
+        made.listen(7)
+        yield made
+
+
+@pytest.fixture
+def unix_client(unix_listener: socket.socket) -> Iterator[socket.socket]:
+    """A client of it, not accepted yet."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.connect(unix_listener.getsockname())
+        yield made
+
+
+def test_a_unix_connection_is_held_by_nobody_until_it_is_accepted(
+    unix_listener: socket.socket, unix_client: socket.socket
+) -> None:
+    """As over TCP: no inode, then that of the accepted socket, and none at all once it was closed."""
+    observer = LinuxObserver()
+    queued = observer.endpoint(theirs(unix_client), ours(unix_client))
+    server, _ = unix_listener.accept()
+    with server:
+        accepted = observer.endpoint(theirs(unix_client), ours(unix_client))
+        key = ours(server)[1]
+
+    assert queued
+    assert queued.key == 0
+    assert accepted
+    assert accepted.key == key
+    assert observer.endpoint(theirs(unix_client), ours(unix_client)) is None
+
+
+def test_the_queues_and_ends_of_a_unix_connection_are_seen(
+    unix_listener: socket.socket, unix_client: socket.socket
+) -> None:
+    """What was sent is unread at the server's end at once; ended directions are told as states of TCP."""
+    observer = LinuxObserver()
+    with unix_listener.accept()[0] as server:
+        here, there = ours(unix_client), theirs(unix_client)
+        unix_client.sendall(b"four")
+        server.sendall(b"three")
+        seen, mine = observer.endpoint(there, here), observer.endpoint(here, there)
+        unix_client.shutdown(socket.SHUT_WR)
+        halved = observer.endpoint(there, here)
+        server.shutdown(socket.SHUT_WR)
+        ended = observer.endpoint(there, here)
+
+    assert seen
+    assert (seen.state, seen.unread, seen.unsent) == ("ESTABLISHED", 4, 0)
+    assert mine
+    assert (mine.key, mine.unread) == (here[1], 5)
+    assert halved
+    assert halved.state == "CLOSE_WAIT"
+    assert ended
+    assert ended.state == "CLOSING"
+
+
+def test_a_unix_listener_is_found_by_its_path(unix_listener: socket.socket) -> None:
+    """With its backlog and whoever holds it; not once it was closed, though the path is still there."""
+    observer = LinuxObserver()
+    path = unix_listener.getsockname()
+    (found,) = observer.listeners(path)
+
+    assert found.address == (path, 0)
+    assert found.backlog == 7
+    assert {process.pid for process in observer.holders([found.key], ME)[found.key]} == {os.getpid()}
+    unix_listener.close()
+    assert observer.listeners(path) == []
+
+
+def test_the_portable_observer_knows_no_unix_sockets(unix_client: socket.socket) -> None:
+    """It says so by what it answers: nothing."""
+    observer = PortableObserver()
+
+    assert observer.endpoint(theirs(unix_client), ours(unix_client)) is None
+    assert observer.listeners(theirs(unix_client)[0]) == []

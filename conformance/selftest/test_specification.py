@@ -61,6 +61,8 @@ PREDICATES: dict[str, Any] = {
     "max_connections": False,
     "min_connections": 100,
     "fixed_port": False,
+    "transport": "unix",
+    "families": ["dual"],
 }
 
 

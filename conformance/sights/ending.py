@@ -73,14 +73,13 @@ def reaped(stage: Stage, step: See) -> None:
 
 
 def no_listener_left(stage: Stage, step: See) -> None:
-    """Nobody listens on the port."""
-    port = stage.running.address[1]
+    """Nobody listens where the server has listened."""
 
     def look() -> str:
-        held = stage.observer.listeners(port)
+        held = stage.observer.listeners(stage.running.place)
         return f"{stage.describe(stage.listening())} holds a listener" if held else ""
 
-    stage.require(f"nobody to listen on port {port}", look, step.within)
+    stage.require(f"nobody to listen on {stage.running.listens_on}", look, step.within)
 
 
 def exit_status(stage: Stage, step: See) -> None:

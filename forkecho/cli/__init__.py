@@ -47,6 +47,7 @@ ERRORS = {
     "forkecho.conformance.result.BadRecord": USAGE,
     "forkecho.conformance.plan.EmptySelection": 5,
     "forkecho.conformance.target.NotReady": 4,
+    "forkecho.conformance.target.NotSupported": 3,
 }
 
 
