@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from forkecho.conformance import fixture, requirement
-from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.manifest import Family, Manifest
 from forkecho.conformance.requirement import Applies, Requirement
 from forkecho.conformance.step import (
     BLOCKING_MAX,
@@ -39,6 +39,9 @@ __all__ = ["Case", "expand", "matching", "templates"]
 
 #: Sizes of buffers that servers are known to have, in bytes; `B` runs over them.
 BUFFERS = (1, 1024, 4096, 8192, 65536)
+
+#: What a UNIX socket takes at once while nobody reads, in bytes; net.core.wmem_default, 212992, less what the kernel adds.
+UNIX_AT_ONCE = 204800
 
 Value = int | float | str
 
@@ -95,6 +98,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return most
 
     @property
+    def family(self) -> Family | None:
+        """What the target must listen on for it, where that is not the first that it declares."""
+        return self.launch.family
+
+    @property
     def lowered(self) -> bool:
         """It launches the target with a limit of its own."""
         return any(isinstance(step, Launch) and step.max_connections for step in self.steps)
@@ -138,6 +146,17 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             return reason
         if self.lowered and not manifest.takes("max-connections"):
             return "the target's command takes no {max-connections}, so its limit cannot be lowered"
+        if self.family and self.family not in manifest.families:
+            return f"the target does not declare {self.family} (families)"
+        if "unix" in (self.family, manifest.transport):
+            if any(
+                isinstance(step, Bind) or (isinstance(step, Launch) and step.launch == "port-taken")
+                for step in self.steps
+            ):
+                return "a path that is there cannot be bound, whoever has left it"
+            sent = [step.send.length for step in self.steps if isinstance(step, Send)]
+            if max(sent, default=0) > UNIX_AT_ONCE:
+                return f"a UNIX socket does not take {max(sent)} bytes before they are read"
         if self.beyond_limit:
             return ""
         if manifest.one_shot and self.longest > manifest.message_max:

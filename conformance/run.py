@@ -37,7 +37,7 @@ from forkecho.conformance.step import (
     Vanish,
 )
 from forkecho.conformance.target import Builds, NotInstalled, NotReady, NotSupported, Running
-from forkecho.conformance.verdict import Outcome, combine, outcome
+from forkecho.conformance.verdict import Outcome, Unmet, combine, outcome
 from forkecho.conformance.world import World
 
 __all__ = ["PERFORM", "Bench", "judge"]
@@ -123,6 +123,7 @@ class Bench:
             scale=plan.scale,
             python=plan.python,
             max_connections=options.max_connections,
+            family=options.family,
             on=on,
             world=world or options.world(),
         )
@@ -173,7 +174,10 @@ class Bench:
         try:
             running = self.start(case.launch) if own else self._share()
         except (NotReady, NotInstalled, NotSupported, OSError) as failure:
-            return outcome(failure, case.requirement.level), None
+            ended: BaseException = failure
+            if case.family and isinstance(failure, NotReady):  # it is what the case demands
+                ended = Unmet(f"the server to listen on {case.family}, which it declares", str(failure))
+            return outcome(ended, case.requirement.level), None
         try:
             stage = Stage(case, running, self.plan.seed, scale, self)
             for step in case.steps:

@@ -125,7 +125,7 @@ class Stage:
             census = self.running.observer.census() if self._observes and self.running.observer else None
             for name in batch:
                 try:
-                    channel = wire.begin(self.running.address, step.receive_buffer)
+                    channel = wire.begin(self.running.reached(step.via), step.receive_buffer)
                 except wire.CannotConnect as error:
                     raise Unmet(f"connection {name} to be made", str(error.strerror)) from None
                 self._pending[name] = (channel, step)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from forkecho.conformance import fixture
+from forkecho.conformance.manifest import Family
 from forkecho.conformance.world import World
 
 __all__ = [
@@ -92,6 +93,7 @@ class Open(Step, frozen=True, kw_only=True):
     style: Style = "non-blocking"
     receive_buffer: int = 0  # bytes; 0 leaves it to the kernel
     queued: bool = False  # do not wait until a process of the server has accepted each batch
+    via: Literal["ipv4", ""] = ""  # over IPv4 to a server that listens on IPv6 as well
 
 
 class Send(Step, frozen=True, kw_only=True):
@@ -208,6 +210,7 @@ class See(Step, frozen=True, kw_only=True):
         "reaped",
         "no-listener",
         "no-listener-left",
+        "no-path",
         "no-sibling",
         "single-thread",
         "exit-status",
@@ -235,6 +238,7 @@ class Launch(Step, frozen=True, kw_only=True):
     closed: list[Literal[0, 1, 2]] = []
     full_output: bool = False
     terminal: bool = False
+    family: Family | None = None  # what it is to listen on; the first that it declares unless told
 
     def world(self) -> World:
         """What the target inherits."""

@@ -229,6 +229,10 @@ class Running:
         """That in words."""
         return self.address[0] if is_unix(self.address) else f"port {self.address[1]}"
 
+    def reached(self, via: str) -> Address:
+        """Where clients of one family reach it; any family unless told."""
+        return (HOSTS["ipv4"], self.address[1]) if via == "ipv4" else self.address
+
     def listeners(self) -> list[Listener]:
         """The sockets that listen there, whoever holds them; none where it cannot be observed."""
         return self.observer.listeners(self.place) if self.observer else []

@@ -21,6 +21,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 
@@ -46,8 +47,8 @@ NOBODY_THERE = {errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EPERM}
 class ForkingEchoServer:
     """Listens from the start, serves in ``serve_forever()``, touches no signal without ``catch_signals()``.
 
-    ``address`` is a host and a port (0: any free one, then see ``server_address``). ``reply`` is what a
-    client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes
+    ``address`` is a host and a port (0: any free one, then see ``server_address``); the host ``::`` takes
+    IPv4 clients as well, and one with a slash is the path of a UNIX socket. ``reply`` is what a client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes
     once, with the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close).
     ``grace`` is how many seconds ``server_close()`` lets open connections finish.
     """
@@ -78,7 +79,9 @@ class ForkingEchoServer:
         self.serving = _thread.allocate_lock()
 
         self.listener = self.make_listener(address)
-        self.server_address = self.listener.getsockname()[:2]
+        name = self.listener.getsockname()
+        self.server_address = (name, 0) if isinstance(name, str) else name[:2]
+        self.path_taken = self.path_identity()  # what is there later may be our successor's
         self.wakened, self.waker = socket.socketpair()
         self.wakened.setblocking(False)
         self.waker.setblocking(False)
@@ -91,8 +94,12 @@ class ForkingEchoServer:
 
     def make_listener(self, address: tuple[str, int]) -> socket.socket:
         """Bind and listen. Connections inherit the options: that costs nothing, and cannot come too late."""
+        if "/" in address[0]:
+            return self.make_unix_listener(address[0])
         listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
+            if address[0] == "::":  # with IPv4, whatever the system's default is
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # notice who has vanished
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # urgent data is data
@@ -104,6 +111,33 @@ class ForkingEchoServer:
             listener.close()
             raise
         return listener
+
+    def make_unix_listener(self, path: str) -> socket.socket:
+        """The same on a path. One that a dead server has left behind is taken over; a living one is left alone."""
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)
+                refused = probe.connect_ex(path) == errno.ECONNREFUSED  # as a file that is no socket does too
+                if refused and stat.S_ISSOCK(os.stat(path).st_mode):
+                    os.unlink(path)
+            listener.bind(path)
+            listener.listen(self.backlog)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def path_identity(self) -> tuple[int, int] | None:
+        """Which file the path of a UNIX socket is."""
+        if self.listener.family == socket.AF_UNIX:
+            try:
+                found = os.stat(self.server_address[0])
+            except OSError:
+                return None
+            return found.st_dev, found.st_ino
+        return None
 
     # The parent.
 
@@ -123,7 +157,7 @@ class ForkingEchoServer:
                         self.accept()
             finally:
                 self.serving_thread = 0
-                self.listener.close()
+                self.stop_listening()
 
     def wait(self, sources: select.poll) -> bool:
         """Sleep until there is something to do, a tick if there are children; say whether a client waits."""
@@ -258,12 +292,19 @@ class ForkingEchoServer:
     def server_close(self) -> None:
         """Stop listening, and leave no child behind: takes ``grace`` seconds at most, and a little."""
         self.shutdown()
-        self.listener.close()
+        self.stop_listening()
         self.drain()
         if self.own_process:
             signal.set_wakeup_fd(-1)
         self.wakened.close()
         self.waker.close()
+
+    def stop_listening(self) -> None:
+        """Close the listener; the path of a UNIX socket goes first, so that no client finds it and is refused."""
+        if self.path_taken and self.path_taken == self.path_identity():
+            os.unlink(self.server_address[0])
+        self.path_taken = None
+        self.listener.close()
 
     def drain(self) -> None:
         """Let open connections finish, for ``grace`` seconds or until a second signal; then end them."""
@@ -308,7 +349,8 @@ class ForkingEchoServer:
     def announce(self) -> None:
         """Print the address. A full pipe gets no line: waiting for its reader, we would serve nobody."""
         host, port = self.server_address
-        line = f"listening on {f'[{host}]' if ':' in host else host}:{port}\n"
+        where = host if "/" in host else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        line = f"listening on {where}\n"
         output = select.poll()
         output.register(1, select.POLLOUT)
         try:
@@ -335,7 +377,7 @@ OPTIONS = {"host": "127.0.0.1", "port": 0, **(ForkingEchoServer.__init__.__kwdef
 HELP = """\
 usage: {program} [--host ADDRESS] [--port PORT] [OPTION VALUE ...]
 
-  --host ADDRESS          where to listen (127.0.0.1)
+  --host ADDRESS          where to listen: :: takes IPv4 as well, a path is a UNIX socket's (127.0.0.1)
   --port PORT             0 takes any free one; the line "listening on ADDRESS:PORT" says which (0)
   --reply REPLY           what a client gets, its bytes in place of {data} ({pid}:{ppid}:{data})
   --framing FRAMING       stream: echo until the client ends; one-shot: one recv, one reply, close (stream)
@@ -359,7 +401,8 @@ def main(arguments: list[str] | None = None, server_class: type = ForkingEchoSer
     except (ValueError, OverflowError) as error:
         return complain(2, str(error))
     except OSError as error:
-        return complain(1, f"cannot listen on {address[0]}, port {address[1]}: {error.strerror or error}")
+        where = address[0] if "/" in address[0] else f"{address[0]}, port {address[1]}"
+        return complain(1, f"cannot listen on {where}: {error.strerror or error}")
     with server:
         server.catch_signals()
         server.announce()

@@ -57,7 +57,7 @@ def _is_guardian(pid: int) -> bool:
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where all temporary files of the test go, those of programs that it starts as well."""
-    place = tmp_path / "temporary"
+    place = tmp_path / "t"  # short, since the path of a UNIX socket has at most 107 bytes
     place.mkdir()
     monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr(tempfile, "tempdir", str(place))

@@ -337,6 +337,19 @@ def test_what_does_not_fit_a_target_says_why(table: Any) -> None:
     assert table(few, **many, beyond_limit=True)["file/name"].unfit(few) == ""
 
 
+def test_what_a_unix_socket_cannot_do_is_not_tried(table: Any) -> None:
+    """To bind a path again, and to take a mebibyte that nobody reads; nor is a family that is not declared."""
+    ping = {"exchange": {"text": "x"}}
+    unix = Manifest(command=["{path}"], families=["unix"])
+    bind, much = {"steps": [ping, {"bind": "port"}]}, {"steps": [ping, {"send": {"random": 1 << 20}}]}
+    dual = {"steps": [{"launch": "fresh", "family": "dual"}, ping]}
+
+    assert "cannot be bound" in table(unix, **bind)["file/name"].unfit(unix)
+    assert "does not take 1048576 bytes" in table(unix, **much)["file/name"].unfit(unix)
+    assert table(unix, **dual)["file/name"].unfit(unix) == "the target does not declare dual (families)"
+    assert [table(STREAM, **case)["file/name"].unfit(STREAM) for case in (bind, much)] == ["", ""]
+
+
 def test_check_is_what_refuses(table: Any) -> None:
     """A case that was made by hand is checked by the same rules."""
     case = Case(

@@ -109,6 +109,7 @@ def test_a_form_that_cannot_be_split_again_is_refused(form: str, words: str) -> 
         ({"lineage": "adopted"}, "Invalid enum value 'adopted'"),
         ({"drain": "later"}, "Invalid enum value 'later'"),
         ({"families": ["ipv5"]}, "Invalid enum value 'ipv5'"),
+        ({"families": []}, "families must name one at least"),
         ({"command": "server {port}"}, "Expected `array`, got `str` - at `$.command`"),
         ({"max_connections": 5}, "unknown field `max_connections` (there are announce, build, command,"),
         ({"comand": []}, "unknown field `comand`"),
@@ -149,6 +150,30 @@ def test_a_port_is_fixed_where_the_command_is_told_it(command: list[str], fixed:
     """A target that is not told a port picks it itself."""
     assert Manifest(command=command).fixed_port is fixed
     assert (Applies(fixed_port=True).unmet(Manifest(command=command)) == "") is fixed
+
+
+def test_a_path_is_fixed_where_the_command_is_told_it() -> None:
+    """A UNIX socket has no port: the host or the path is what it is told."""
+    told = Manifest(command=["s", "{path}"], families=["unix"])
+
+    assert told.fixed_port
+    assert Manifest(command=["s", "{host}"], families=["unix"]).fixed_port
+    assert not Manifest(command=["s", "{port}"], families=["unix"]).fixed_port
+
+
+def test_the_first_family_says_what_the_transport_is() -> None:
+    """The others are judged by requirements of their own, which ask whether they are declared."""
+    unix, both = Manifest(families=["unix"]), Manifest(families=["ipv4", "unix"])
+
+    assert (unix.transport, both.transport) == ("unix", "tcp")
+    assert Applies(transport="tcp").unmet(unix) == "the target listens on a UNIX socket"
+    assert Applies(transport="unix").unmet(both) == "the target speaks TCP"
+    assert Applies(transport="tcp").unmet(both) == ""
+    assert (
+        Applies(families=["ipv6", "dual"]).unmet(both)
+        == "the target does not declare ipv6 or dual (families)"
+    )
+    assert Applies(families=["dual", "unix"]).unmet(both) == ""
 
 
 # Placeholders

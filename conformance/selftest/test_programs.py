@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,21 @@ def test_an_occupied_port_is_a_visible_failure() -> None:
 
     assert ended.returncode == 1
     assert b"use" in ended.stderr
+
+
+def test_a_path_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
+    """Neither a living server's socket nor a file that is none is taken away for a UNIX socket of ours."""
+    file, living = tmp_path / "file", tmp_path / "living"
+    file.write_text("precious")
+    with socket.socket(socket.AF_UNIX) as neighbour:
+        neighbour.bind(str(living))
+        neighbour.listen()
+        refusals = [forkecho("serve", "--host", str(path)) for path in (file, living)]
+
+    assert [ended.returncode for ended in refusals] == [1, 1]
+    assert all(len(ended.stderr.splitlines()) == 1 for ended in refusals), refusals
+    assert file.read_text() == "precious"
+    assert living.is_socket()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from forkecho.conformance.collector import PROPERTY, Collector, line_for
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import GuardianLost
 from forkecho.conformance.guardian import PIDS_CGROUPS
-from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.manifest import Family, Manifest
 from forkecho.conformance.plan import EmptySelection, Plan, Selection, UnknownId, select
 from forkecho.conformance.result import CaseLine, Run, Verdict
 from forkecho.conformance.run import PERFORM, Bench, judge
@@ -166,6 +166,43 @@ def test_a_target_that_never_gets_ready_ends_with_4() -> None:
     assert set(verdicts(run).values()) == {"blocked"}
     assert all(missing in case.reason for case in run.cases)
     assert (run.footer.exit, run.footer.totals["blocked"]) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("judged", "family"), [("address/ipv6", "ipv6"), ("address/dual", "dual"), ("address/unix", "unix")]
+)
+def test_a_declared_family_that_is_not_served_fails(judged: str, family: Family) -> None:
+    """A server that listens elsewhere breaks its promise; whoever does not declare the family made none."""
+    command = ["{python}", "{here}/moody.py", "{port}", "echo"]
+    promised = Manifest(command=command, families=["ipv4", family], ready_within=0.4)
+    run, _ = session.play(planned(Target(name="ipv4", manifest=promised, here=str(HERE)), case=[judged]))
+    (line,) = run.cases
+
+    assert line.verdict in (Verdict.FAIL, Verdict.WARN), line
+    assert (family in line.expected) if family == "unix" else ("connection a to be made" in line.expected)
+
+    run, _ = session.play(planned("reference-data", case=[judged, "echo/greeting"]))
+    assert verdicts(run)[judged] == "n/a"
+
+
+@pytest.mark.parametrize("name", ["reference-ipv6", "reference-dual", "reference-unix"])
+def test_the_reference_serves_every_family(name: str) -> None:
+    """Its processes are seen with connections over IPv6 and UNIX sockets too, as they are over IPv4."""
+    chosen = ["echo/greeting", *FORK_CASES, "process/frozen", "shutdown/restart-*"]
+    run, missing = session.play(planned(name, case=chosen))
+
+    assert missing == ""
+    assert set(verdicts(run).values()) == {"pass"}
+
+
+def test_a_host_without_ipv6_judges_no_server_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inconclusive with the reason: it is not the server's fault."""
+    monkeypatch.setattr(target, "_local", lambda host: False)
+    run, _ = session.play(planned("reference", case=["address/dual", "echo/greeting"]), jobs=1)
+    found = {line.id: line for line in run.cases}
+
+    assert found["address/dual"].verdict is Verdict.INCONCLUSIVE
+    assert "this host has no IPv6" in found["address/dual"].reason
 
 
 def test_a_known_failure_passes_the_run_and_a_fixed_one_fails_it() -> None:

@@ -40,7 +40,8 @@ def play(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseL
         )
         # A shipped case must have something echoed; here a step is looked at by itself.
         monkeypatch.setattr("forkecho.conformance.case.check", lambda case, place: None)
-        declared = Manifest(command=["{python}", "{here}/moody.py", "{port}", mood], **manifest)
+        place = "{path}" if "unix" in manifest.get("families", ()) else "{port}"
+        declared = Manifest(command=["{python}", "{here}/moody.py", place, mood], **manifest)
         (case,) = expand(declared).values()
         judged = Target(name="moody", manifest=declared, here=str(HERE))
         with Bench(Plan(target=judged, scale=scale), builds, canary=None) as bench:
@@ -194,6 +195,16 @@ def test_a_prefix_that_does_not_come_is_told(play: Callable[..., CaseLine], step
 
     assert line.verdict is Verdict.FAIL
     assert line.expected == f"a reply of the form {PIDS}"
+
+
+def test_a_path_that_is_left_behind_is_told(play: Callable[..., CaseLine]) -> None:
+    """By its name, though whoever made it has gone."""
+    steps = [{"open": "a"}, PING, {"signal": "TERM"}, {"see": "gone", "on": "owner"}, {"see": "no-path"}]
+    line = play("echo", *steps, scale=SHORT, families=["unix"])
+
+    assert line.verdict is Verdict.FAIL, line
+    assert line.expected.startswith("the path of the UNIX socket to be gone")
+    assert line.seen.endswith("/socket is there")
 
 
 def test_a_parent_cannot_be_claimed_by_a_connection_that_said_nothing(play: Callable[..., CaseLine]) -> None:

@@ -36,6 +36,7 @@ SEE: dict[str, Callable[[Stage, See], None]] = {
     "reaped": ending.reaped,
     "no-listener": holding.no_listener,
     "no-listener-left": ending.no_listener_left,
+    "no-path": ending.no_path,
     "no-sibling": holding.no_sibling,
     "single-thread": holding.single_thread,
     "exit-status": ending.exit_status,

@@ -11,7 +11,7 @@ from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import See
 from forkecho.conformance.verdict import Unmet, Unobservable
 
-__all__ = ["exit_status", "gone", "no_listener_left", "none_left", "quiet", "reaped"]
+__all__ = ["exit_status", "gone", "no_listener_left", "no_path", "none_left", "quiet", "reaped"]
 
 
 def gone(stage: Stage, step: See) -> None:
@@ -80,6 +80,16 @@ def no_listener_left(stage: Stage, step: See) -> None:
         return f"{stage.describe(stage.listening())} holds a listener" if held else ""
 
     stage.require(f"nobody to listen on {stage.running.listens_on}", look, step.within)
+
+
+def no_path(stage: Stage, step: See) -> None:
+    """The path of the UNIX socket that it has listened on is gone."""
+    path = stage.running.address[0]
+    stage.require(
+        "the path of the UNIX socket to be gone",
+        lambda: f"{path} is there" if os.path.lexists(path) else "",
+        step.within,
+    )
 
 
 def exit_status(stage: Stage, step: See) -> None:

@@ -14,6 +14,14 @@ def listen(port, host="127.0.0.1"):
     return listener
 
 
+def listen_on_path(path):
+    """A UNIX socket that listens there."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(128)
+    return listener
+
+
 def echo(connection):
     """Everything back, until the client has ended."""
     while data := connection.recv(65536):

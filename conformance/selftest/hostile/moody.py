@@ -6,7 +6,7 @@ import socket
 import struct
 import sys
 
-from honest import echo, listen, serve
+from honest import echo, listen, listen_on_path, serve
 
 RESET = struct.pack("ii", 1, 0)
 
@@ -81,8 +81,8 @@ def alone(listener, handle):
         connection.close()
 
 
-port, mood = int(sys.argv[1]), sys.argv[2]
-listener = listen(port)
+place, mood = sys.argv[1:]
+listener = listen_on_path(place) if "/" in place else listen(int(place))
 if mood == "accepts-nobody":
     signal.pause()
 if mood == "alone":
