@@ -12,7 +12,9 @@ Value = TypeVar("Value")
 
 #: A poll starts quickly, since most things become true within a millisecond, and slows down, since what has not is
 #: worth no processor; in seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01
+FIRST_PAUSE, LONG_PAUSE, LONGEST_PAUSE = 0.0005, 0.01, 0.05
+#: Above LONG_PAUSE, how much of what has been waited for already a pause may be: what comes late is found hardly later.
+PART = 0.05
 
 
 class Deadline:
@@ -39,10 +41,11 @@ def wait_for(look: Callable[[], Value], deadline: Deadline) -> Value:
     It looks at least once more after a long pause, so that a suite that was not scheduled for a while does not
     mistake its own absence for the target's.
     """
-    pause = FIRST_PAUSE
+    started, pause = time.monotonic(), FIRST_PAUSE
     while True:
         late = deadline.passed
         if (seen := look()) or late:
             return seen
         time.sleep(min(pause, deadline.left))  # the step of a poll
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        longest = min(max(LONG_PAUSE, PART * (time.monotonic() - started)), LONGEST_PAUSE)
+        pause = min(pause * 1.5, longest)
