@@ -23,6 +23,8 @@ from forkecho.conformance.step import (
     Expect,
     Freeze,
     Launch,
+    Lift,
+    Limit,
     Open,
     Reset,
     See,
@@ -111,7 +113,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def observes(self) -> bool:
         """It looks at processes, so that those alive before a connection must be remembered."""
         return any(
-            isinstance(step, (See, Freeze, Thaw, Signal))
+            isinstance(step, (See, Freeze, Thaw, Signal, Limit))
             or (isinstance(step, Expect) and step.expect in ("accepted", "queued", "unread"))
             for step in self.steps
         )
@@ -131,7 +133,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def spoils(self) -> bool:
         """The target that it begins with must be its own: others could not go on with it, or had used it before."""
         return self.own or any(
-            isinstance(step, (Bind, Signal))
+            isinstance(step, (Bind, Signal, Limit, Lift))
             or (isinstance(step, Launch) and step.launch not in ("another", "port-taken"))
             or (
                 isinstance(step, (Freeze, Thaw))
@@ -280,7 +282,7 @@ def check(case: Case, place: str) -> None:
             opened |= set(names(step.open))
             blocking |= set(names(step.open)) if step.style == "blocking" else set()
             opened |= {f"{step.open}{member}" for member in range(1, step.count + 1)}
-        elif isinstance(step, Expect) and step.expect == "room":
+        elif isinstance(step, Expect) and step.expect in ("room", "unserved"):
             opened |= set(names(step.on))
         elif isinstance(step, (Exchange, Send, Expect, See)):
             mentioned = set(names(step.on))

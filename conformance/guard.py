@@ -129,6 +129,20 @@ class Guard:
         """Say what is to be thawed if we are killed now."""
         self._ask("frozen", pids=[list(process) for process in processes])
 
+    def limit(self, what: str, processes: Iterable[Process] = ()) -> None:
+        """Let these processes have no more `descriptors`, or the target no more `processes`, until `lift` or the end.
+
+        Raises:
+            PermissionError: that cannot be done here; the text says what it takes.
+        """
+        answer = self._ask("limit", what=what, pids=[list(process) for process in processes])
+        if "error" in answer:
+            raise PermissionError(answer["error"])
+
+    def lift(self, what: str) -> None:
+        """Give back what `limit` has taken."""
+        self._ask("lift", what=what)
+
     def end(self) -> list[int]:
         """Kill everything that was launched and everything below it; the PIDs that are left, normally none."""
         try:

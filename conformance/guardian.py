@@ -13,6 +13,8 @@ each with one; the end of its input means that the suite has ended, in whatever 
     {"op": "sync"}                -> {}: what the target has printed so far is in its files
     {"op": "folder", "above", "prefix"} -> {"folder"}: a new one, which goes with the guardian
     {"op": "frozen", "pids"}      -> {}: what to thaw, should the suite be killed now; pairs of PID and start
+    {"op": "limit", "what", "pids"} -> {} or {"error"}: take `descriptors` from these processes, or `processes` from the target
+    {"op": "lift", "what"}        -> {}: give back what was taken
     {"op": "end"}                 -> {"left"}: everything below is killed; the PIDs that could not be
 """
 
@@ -23,6 +25,7 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -39,6 +42,7 @@ OUTPUT_MAX = 1 << 20  # bytes of a target's output that are kept, of each stream
 PROCESSES_MAX = 8192  # of one target, where the kernel lets us say so: a fork bomb must not take the machine
 END_WITHIN = 10.0  # seconds to kill everything below
 PIDS_CGROUPS = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
+LIMITS = {"descriptors": resource.RLIMIT_NOFILE, "processes": resource.RLIMIT_NPROC}
 
 
 class Guardian:
@@ -54,6 +58,8 @@ class Guardian:
         self.folder: str | None = None
         self.target: int | None = None
         self.cgroup: str | None = None
+        # What was taken: from PID, start and resource to the limit as it was, and the one that was set.
+        self.limits: dict[tuple[int, int, int], tuple[int, int]] = {}
 
     def make_folder(self, above: str, prefix: str) -> str:
         """Made here and not by the suite, which may be killed before it could have told of it."""
@@ -134,14 +140,68 @@ class Guardian:
                 os.mkdir(group)
             except OSError:
                 continue
+            self.cgroup = group
             try:
-                with open(os.path.join(group, "pids.max"), "w") as file:
-                    file.write(str(PROCESSES_MAX))
+                self.let_have_processes(PROCESSES_MAX)
             except OSError:
+                self.cgroup = None
                 os.rmdir(group)
                 continue
-            self.cgroup = group
             return
+
+    def limit(self, what: str, pids: list[list[int]]) -> dict[str, Any]:
+        """Let the target have no more descriptors, or no more processes.
+
+        Only we may do it: a PID of a child of ours cannot be anybody else's until we have waited for it.
+        """
+        try:
+            if what == "processes" and self.cgroup:
+                # One is less than there is, so that no fork succeeds, whoever ends meanwhile.
+                self.let_have_processes(1)
+            elif what == "processes" and os.geteuid() == 0:
+                return {
+                    "error": "takes a pids cgroup of its own, since no other limit on processes binds root"
+                }
+            elif hasattr(resource, "prlimit"):
+                for pid, start in pids:
+                    self.take(pid, start, what)
+            else:
+                return {"error": "takes prlimit(2), which this system has not"}
+        except OSError as error:
+            return {"error": f"is not permitted here: {error.strerror or error}"}
+        return {}
+
+    def take(self, pid: int, start: int, what: str) -> None:
+        """A soft limit on one process: on the number of the next descriptor, or on the processes that its user has."""
+        fields = stat(pid)
+        if not fields or int(fields[19]) != start:
+            return
+        # Linux counts all processes of the user, and 1 is reached by any; nobody else is bound by it.
+        kind = LIMITS[what]
+        low = lowest_free(pid) if what == "descriptors" else 1
+        soft, hard = resource.prlimit(pid, kind)
+        if soft == resource.RLIM_INFINITY or soft > low:
+            resource.prlimit(pid, kind, (low, hard))
+            self.limits[pid, start, kind] = (soft, low)
+
+    def lift(self, what: str) -> None:
+        """Give back what was taken, also to those that have inherited the limit."""
+        if what == "processes" and self.cgroup:
+            with contextlib.suppress(OSError):
+                self.let_have_processes(PROCESSES_MAX)
+        kind = LIMITS[what]
+        for before, low in {limits for (_, _, taken), limits in self.limits.items() if taken == kind}:
+            for pid in self.below():
+                with contextlib.suppress(OSError):
+                    soft, hard = resource.prlimit(pid, kind)
+                    if soft == low:
+                        resource.prlimit(pid, kind, (before, hard))
+
+    def let_have_processes(self, most: int) -> None:
+        """So many processes in the target's cgroup, at the most; those that it has are not ended by that."""
+        assert self.cgroup
+        with open(os.path.join(self.cgroup, "pids.max"), "w") as file:
+            file.write(str(most))
 
     def reap(self) -> bool:
         """Take every child that has ended, ours or inherited; remember how it ended. False when none is left at all."""
@@ -250,6 +310,11 @@ class Guardian:
         if operation == "frozen":
             self.frozen = message["pids"]
             return {}
+        if operation == "limit":
+            return self.limit(**message)
+        if operation == "lift":
+            self.lift(**message)
+            return {}
         return {"left": self.end()}
 
     def run(self) -> None:
@@ -282,6 +347,8 @@ class Guardian:
         except ConnectionError:
             pass  # the suite was killed
         finally:
+            for what in LIMITS:
+                self.lift(what)
             self.end()
             self.clear_away()
 
@@ -320,6 +387,12 @@ def stat(pid: int | str) -> list[bytes] | None:
             return file.read().rpartition(b") ")[2].split()
     except OSError:
         return None
+
+
+def lowest_free(pid: int) -> int:
+    """The lowest number that no descriptor of the process has: the next one that it opens gets it."""
+    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    return next(number for number in range(len(taken) + 1) if number not in taken)
 
 
 def kill(pid: int, start: int, number: signal.Signals) -> None:

@@ -25,6 +25,8 @@ from forkecho.conformance.step import (
     HalfClose,
     Idle,
     Launch,
+    Lift,
+    Limit,
     Mark,
     Open,
     Reset,
@@ -56,6 +58,16 @@ def thaw(stage: Stage, step: Thaw) -> None:
     stage.thaw(step.thaw)
 
 
+def limit(stage: Stage, step: Limit) -> None:
+    """See `step.Limit`."""
+    stage.limit(step.limit)
+
+
+def lift(stage: Stage, step: Lift) -> None:
+    """See `step.Lift`."""
+    stage.lift(step.lift)
+
+
 def send_signal(stage: Stage, step: Signal) -> None:
     """See `step.Signal`."""
     stage.signal(signal.Signals[f"SIG{step.signal}"], step.to)
@@ -85,6 +97,8 @@ PERFORM: dict[type[Step], Callable[[Stage, Any], None]] = {
     Expect: acts.expect,
     Freeze: freeze,
     Thaw: thaw,
+    Limit: limit,
+    Lift: lift,
     Signal: send_signal,
     See: sights.see,
     Launch: launch,

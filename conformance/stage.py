@@ -17,8 +17,8 @@ from forkecho.conformance.address import Address
 from forkecho.conformance.case import Case, names
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Reply
-from forkecho.conformance.observe import Census, Endpoint, Facts, Observer, Process
-from forkecho.conformance.step import Launch, Open, Payload
+from forkecho.conformance.observe import Census, Effort, Endpoint, Facts, Observer, Process
+from forkecho.conformance.step import Launch, Open, Payload, Scarce
 from forkecho.conformance.target import NotReady, Running
 from forkecho.conformance.verdict import Unmet, Unobservable
 from forkecho.conformance.world import World
@@ -80,6 +80,8 @@ class Stage:
         self.born: dict[str, dict[Process, Sighting]] = {}
         self.older: dict[str, dict[Process, Sighting]] = {}
         self.signalled: signal.Signals | None = None
+        # What the target may have no more of, and what its owner had had of the processors when that began.
+        self.limits: dict[Scarce, Effort] = {}
         self._reply = Reply(running.manifest.reply)
         self._chance = random.Random(f"{seed} {case.id}")
         self._pending: dict[str, tuple[Any, Open]] = {}
@@ -442,6 +444,31 @@ class Stage:
             return name == "all" or process in self.running.baseline
         return process in self.born.get(name, ())
 
+    def limit(self, what: Scarce) -> None:
+        """Let the target have no more of something: no descriptors for whoever holds its listener, or no processes.
+
+        Raises:
+            Unobservable: that is not permitted here.
+        """
+        everybody = {facts.process for facts in self.running.alive()}
+        chosen = everybody & self.listening() if what == "descriptors" else everybody
+        self.limits[what] = self.observer.effort(self.owner)
+        try:
+            self.running.guard.limit(what, chosen)
+        except PermissionError as error:
+            raise Unobservable(f"to let the target have no more {what} {error}") from None
+        self._witness_all(f"allowed no more {what}", chosen)
+
+    def lift(self, what: Scarce) -> None:
+        """Lift a limit; harmless when there is none."""
+        if self.limits.pop(what, None) is not None:
+            self.running.guard.lift(what)
+
+    def _witness_all(self, event: str, processes: Iterable[Process]) -> None:
+        for process in processes:
+            if facts := self.observer.facts(process.pid):
+                self.witness(event, "", facts)
+
     def signal(self, number: signal.Signals, value: str | list[str]) -> None:
         """Send a signal to processes."""
         self.signalled = number
@@ -516,6 +543,8 @@ class Stage:
         """Thaw and close everything, whatever has happened."""
         try:
             self.thaw()
+            for what in tuple(self.limits):
+                self.lift(what)
         finally:
             for channel, _ in self._pending.values():
                 channel.close()

@@ -21,12 +21,15 @@ __all__ = [
     "HalfClose",
     "Idle",
     "Launch",
+    "Lift",
+    "Limit",
     "Mark",
     "Names",
     "Open",
     "Payload",
     "Repeat",
     "Reset",
+    "Scarce",
     "See",
     "Send",
     "Signal",
@@ -38,6 +41,8 @@ __all__ = [
 ]
 
 Names = str | list[str]
+
+Scarce = Literal["descriptors", "processes"]
 
 Style = Literal["blocking", "non-blocking", "callback", "coroutine"]
 
@@ -164,6 +169,7 @@ class Expect(Step, frozen=True, kw_only=True):
         "queued",
         "established",
         "unread",
+        "unserved",
         "nothing",
     ]
     within: float = 0.0
@@ -180,6 +186,21 @@ class Thaw(Step, frozen=True, kw_only=True):
     """Let go on what was frozen."""
 
     thaw: Names
+
+
+class Limit(Step, frozen=True, kw_only=True):
+    """Take from the target what is scarce: `descriptors` from whoever accepts, or `processes` from all of it.
+
+    The target keeps what it has and gets no more: the lowest free descriptor number is out of bounds, a fork fails.
+    """
+
+    limit: Scarce
+
+
+class Lift(Step, frozen=True, kw_only=True):
+    """Lift a limit again."""
+
+    lift: Scarce
 
 
 class Signal(Step, frozen=True, kw_only=True):
@@ -217,9 +238,12 @@ class See(Step, frozen=True, kw_only=True):
         "quiet",
         "bounded",
         "unchanged",
+        "idle-cpu",
+        "keepalive",
     ]
     within: float = 0.0
     of: list[str] = []
+    share: float = 0.2  # of one processor, for `idle-cpu`
 
 
 class Launch(Step, frozen=True, kw_only=True):
@@ -284,6 +308,8 @@ VERBS: dict[str, type[Step]] = {
     "expect": Expect,
     "freeze": Freeze,
     "thaw": Thaw,
+    "limit": Limit,
+    "lift": Lift,
     "signal": Signal,
     "see": See,
     "launch": Launch,

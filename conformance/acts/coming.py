@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable
 
 from forkecho.conformance import wire
+from forkecho.conformance.acts import newcomers
 from forkecho.conformance.acts.doing import demand_whole
+from forkecho.conformance.acts.staying import stays
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.stage import Stage
-from forkecho.conformance.step import (
-    Expect,
-    Open,
-)
+from forkecho.conformance.step import Expect
 from forkecho.conformance.verdict import Unmet
 
 __all__ = ["EXPECT", "expect", "expect_echo", "expect_queued", "expect_unread"]
@@ -143,22 +141,6 @@ def expect_accepted(stage: Stage, step: Expect) -> None:
         stage.await_handover([one.name for one in connections])
 
 
-def _stays(stage: Stage, step: Expect, look: Callable[[], str], expected: str) -> None:
-    """`look` has nothing to object to, all the time."""
-    objection = ""
-
-    def broken() -> bool:
-        nonlocal objection
-        objection = look()
-        return bool(objection)
-
-    started = time.monotonic()
-    if wait_for(broken, Deadline(step.stays * stage.scale)):
-        raise Unmet(
-            f"{expected} for {step.stays:g} s", f"{objection} after {time.monotonic() - started:.3f} s"
-        )
-
-
 def expect_queued(stage: Stage, step: Expect) -> None:
     """Nobody accepts it."""
     connections = stage.all(step.on)
@@ -170,7 +152,7 @@ def expect_queued(stage: Stage, step: Expect) -> None:
                 return f"connection {one.name} was accepted by {stage.describe(stage.holders(one))}"
         return ""
 
-    _stays(stage, step, look, "nobody to accept it")
+    stays(stage, step, look, "nobody to accept it")
 
 
 def expect_established(stage: Stage, step: Expect) -> None:
@@ -202,7 +184,7 @@ def expect_unread(stage: Stage, step: Expect) -> None:
 
     # The bytes need a moment to get there; then they must stay.
     wait_for(lambda: not look(), Deadline(stage.patience(1.0)))
-    _stays(stage, step, look, "what was sent to stay unread")
+    stays(stage, step, look, "what was sent to stay unread")
 
 
 def expect_nothing(stage: Stage, step: Expect) -> None:
@@ -216,43 +198,7 @@ def expect_nothing(stage: Stage, step: Expect) -> None:
                 return f"something came on {one.name}: {one.fault[1] if one.fault else one}"
         return ""
 
-    _stays(stage, step, look, "nothing to come")
-
-
-def expect_served_or_refused(stage: Stage, step: Expect) -> None:
-    """A client beyond the limit: served once there is room, or turned away; not kept waiting for ever."""
-    for name in stage.members(step.on):
-        try:
-            one = stage.connection(name)
-        except Unmet:
-            continue  # its connect was refused
-        wire.converse([one], {}, stage.patience(step.within), lambda one: one.whole)
-        if one.fault:
-            raise Unmet(*one.fault)
-        if not one.whole and not one.ending:
-            raise Unmet(f"connection {name} to be served once there is room, or turned away", str(one))
-
-
-def expect_room(stage: Stage, step: Expect) -> None:
-    """A new client is served within the bound; one that is turned away tries again, as its user would."""
-    for name in stage.members(step.on):
-
-        def look(name: str = name) -> str:
-            try:
-                stage.open(Open(open=name, queued=True))
-                one = stage.connection(name)
-                one.write(b"ping")
-            except Unmet as error:
-                return error.seen
-            wire.converse([one], {}, stage.patience(step.within), lambda one: one.whole)
-            if one.fault:
-                raise Unmet(*one.fault)
-            if one.whole and one.sent:
-                return ""
-            one.close()
-            return str(one)
-
-        stage.require(f"a new client, {name}, to be served", look, step.within)
+    stays(stage, step, look, "nothing to come")
 
 
 EXPECT: dict[str, Callable[[Stage, Expect], None]] = {
@@ -262,11 +208,12 @@ EXPECT: dict[str, Callable[[Stage, Expect], None]] = {
     "reset": expect_reset,
     "closed": expect_closed,
     "refused": expect_refused,
-    "served-or-refused": expect_served_or_refused,
-    "room": expect_room,
+    "served-or-refused": newcomers.served_or_refused,
+    "room": newcomers.room,
     "accepted": expect_accepted,
     "queued": expect_queued,
     "established": expect_established,
     "unread": expect_unread,
+    "unserved": newcomers.unserved,
     "nothing": expect_nothing,
 }

@@ -6,6 +6,7 @@ import sys
 
 from forkecho.conformance.observe.base import Address as Address
 from forkecho.conformance.observe.base import Census as Census
+from forkecho.conformance.observe.base import Effort as Effort
 from forkecho.conformance.observe.base import Endpoint as Endpoint
 from forkecho.conformance.observe.base import Facts as Facts
 from forkecho.conformance.observe.base import Listener as Listener
@@ -13,7 +14,18 @@ from forkecho.conformance.observe.base import Observer as Observer
 from forkecho.conformance.observe.base import Process as Process
 from forkecho.conformance.observe.base import Task as Task
 
-__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task", "here"]
+__all__ = [
+    "Address",
+    "Census",
+    "Effort",
+    "Endpoint",
+    "Facts",
+    "Listener",
+    "Observer",
+    "Process",
+    "Task",
+    "here",
+]
 
 
 def here() -> Observer:

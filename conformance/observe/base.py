@@ -10,9 +10,7 @@ import msgspec
 
 from forkecho.conformance.address import Address, Place
 
-__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"]
-
-__all__ = ["Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process"]
+__all__ = ["Address", "Census", "Effort", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"]
 
 
 class Process(NamedTuple):
@@ -23,6 +21,17 @@ class Process(NamedTuple):
 
     pid: int
     start: int
+
+
+class Effort(NamedTuple):
+    """What a process has had of the processors so far, all its threads together, in seconds.
+
+    `waited` is how long it wanted to run and was not let: on a loaded machine that is what tells one that sleeps from one
+    that never does. 0 where the system does not say.
+    """
+
+    ran: float
+    waited: float = 0.0
 
 
 class Task(NamedTuple):
@@ -53,6 +62,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     key: int  # the socket's inode, or what serves as one; 0: no process holds it
     unread: int = 0
     unsent: int = 0
+    timer: str | None = (
+        None  # what it waits for next: "", "keepalive", or another; None where that cannot be told
+    )
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +144,10 @@ class Observer(ABC):
     @abstractmethod
     def memory(self, process: Process) -> int:
         """Its resident memory in bytes; 0 when it has gone."""
+
+    @abstractmethod
+    def effort(self, process: Process) -> Effort:
+        """What it has had of the processors; nothing when it has gone."""
 
     @abstractmethod
     def local_pids(self, process: Process) -> tuple[int, ...]:

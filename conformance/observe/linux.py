@@ -21,6 +21,7 @@ from forkecho.conformance.observe import unix
 from forkecho.conformance.observe.base import (
     Address,
     Census,
+    Effort,
     Endpoint,
     Facts,
     Listener,
@@ -44,6 +45,9 @@ REQUEST = struct.Struct("=BBBBI")
 ANSWER = struct.Struct("=BBBB")
 ANSWER_REST = struct.Struct("=IIIII")
 NO_COOKIE = b"\xff" * 8
+
+#: What a connection waits for, by number (the timer of `struct inet_diag_msg`, as `ss -o` shows it).
+TIMERS = ("", "retransmission", "keepalive", "the end of TIME_WAIT", "a window probe")
 
 LISTEN = TCP_STATES.index("LISTEN")
 
@@ -217,11 +221,7 @@ class LinuxObserver(Observer):
 
     def stopped(self, process: Process) -> bool:
         """See `Observer.stopped`."""
-        try:
-            threads = os.listdir(f"/proc/{process.pid}/task")
-        except OSError:
-            return True
-        for thread in threads:
+        for thread in _threads(process.pid):
             stat = _stat(process.pid, thread)
             if stat is not None and stat[1][0] not in "TtZX":
                 return self._identity(process.pid) != process
@@ -252,6 +252,22 @@ class LinuxObserver(Observer):
     def memory(self, process: Process) -> int:
         """See `Observer.memory`."""
         return int(self._field(process, 21)) * os.sysconf("SC_PAGESIZE")
+
+    def effort(self, process: Process) -> Effort:
+        """See `Observer.effort`; schedstat of each thread (proc(5), in ns), or where there is none the ticks of stat."""
+        found = Effort(0.0)
+        for thread in _threads(process.pid):
+            try:
+                with open(f"/proc/{process.pid}/task/{thread}/schedstat", "rb") as file:
+                    ran, waited = map(int, file.read().split()[:2])
+            except FileNotFoundError:
+                if os.path.exists("/proc/self/schedstat"):
+                    continue  # this thread has just ended
+                return Effort(sum(int(self._field(process, index)) for index in (11, 12)) / TICKS)
+            except OSError:
+                continue
+            found = Effort(found.ran + ran / 1e9, found.waited + waited / 1e9)
+        return found if self._identity(process.pid) == process else Effort(0.0)
 
     def descriptors(self, process: Process) -> int:
         """See `Observer.descriptors`."""
@@ -313,11 +329,12 @@ def _host(family: int, octets: bytes) -> str:
 
 def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
     """One `struct inet_diag_msg`."""
-    family, state, _, _ = ANSWER.unpack_from(answer, start)
+    family, state, timer, _ = ANSWER.unpack_from(answer, start)
     port, remote_port, source, _ = SOCKET_ID.unpack_from(answer, start + ANSWER.size)
     rest = start + ANSWER.size + SOCKET_ID.size + SOCKET_ID_REST.size
     _, unread, unsent, _, inode = ANSWER_REST.unpack_from(answer, rest)
-    seen = Endpoint(state=TCP_STATES[state], key=inode, unread=unread, unsent=unsent)
+    waits_for = TIMERS[timer] if timer < len(TIMERS) else str(timer)
+    seen = Endpoint(state=TCP_STATES[state], key=inode, unread=unread, unsent=unsent, timer=waits_for)
     return (_host(family, source), port), remote_port, seen, unsent
 
 
@@ -325,13 +342,17 @@ def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
 _CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
+def _threads(pid: int) -> list[str]:
+    """The names of a process's threads, none when it has gone."""
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
 def _children(pid: int) -> Iterator[int]:
     """The children of a process, those of all its threads."""
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return
-    for thread in threads:
+    for thread in _threads(pid):
         with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
             yield from map(int, file.read().split())
 

@@ -14,6 +14,7 @@ from forkecho.conformance.address import Place, is_unix
 from forkecho.conformance.observe.base import (
     Address,
     Census,
+    Effort,
     Endpoint,
     Facts,
     Listener,
@@ -123,6 +124,13 @@ class PortableObserver(Observer):
         with suppress(*GONE):
             return int(psutil.Process(process.pid).memory_info().rss)
         return 0
+
+    def effort(self, process: Process) -> Effort:
+        """See `Observer.effort`; how long it waited is not to be had."""
+        with suppress(*GONE, psutil.AccessDenied):
+            times = psutil.Process(process.pid).cpu_times()
+            return Effort(times.user + times.system)
+        return Effort(0.0)
 
     def descriptors(self, process: Process) -> int:
         """See `Observer.descriptors`."""

@@ -133,7 +133,17 @@ def test_the_operating_system_is_asked_through_one_door() -> None:
     ]
     names = {imported.rpartition(".")[2] for _, imported in inside}
 
-    assert names <= {"Address", "Census", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"}
+    assert names <= {
+        "Address",
+        "Census",
+        "Effort",
+        "Endpoint",
+        "Facts",
+        "Listener",
+        "Observer",
+        "Process",
+        "Task",
+    }
 
 
 def test_client_sockets_are_opened_by_one_module() -> None:

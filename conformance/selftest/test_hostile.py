@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -399,6 +400,61 @@ def test_a_suite_killed_in_the_middle_of_a_freeze_takes_its_target_with_it(
 
     # That nothing else is left either is seen by the fixture.
     assert wait_for(lambda: not states(frozen) - {"Z"}, Deadline(PATIENT))
+
+
+LIMITER = """
+import resource, signal, sys
+from forkecho.conformance.case import expand
+from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import Open
+from forkecho.conformance import target
+
+running = target.launch(target.load("reference"), target.Builds())
+stage = Stage(expand(Manifest())["process/born"], running, 0, 1.0, lambda case, port: running)
+stage.open(Open(open="a"))
+stage.limit("descriptors")
+stage.limit("processes")
+print(running.guard.pid, *(facts.process.pid for facts in running.alive()), flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without root a pids cgroup is seldom to be had")
+def test_a_suite_killed_while_its_target_is_limited_takes_it_with_it(
+    suite: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """SIGKILL for the suite while the target may have neither descriptors nor processes: target and cgroup are gone."""
+    limiter = suite("-c", LIMITER)
+    assert limiter.stdout is not None
+    guardian, *limited = (int(word) for word in limiter.stdout.readline().split())
+    groups = [Path(root, f"forkecho-{guardian}") for root in PIDS_CGROUPS]
+    if not any(group.exists() for group in groups):
+        pytest.skip("no pids cgroup is permitted here")
+    assert limited
+    assert {(group / "pids.max").read_text().strip() for group in groups if group.exists()} == {"1"}
+
+    limiter.kill()
+    limiter.wait()
+
+    assert wait_for(lambda: not states(limited) - {"Z"}, Deadline(PATIENT))
+    assert wait_for(lambda: not any(group.exists() for group in groups), Deadline(PATIENT))
+
+
+def test_what_was_taken_is_given_back_to_all(builds: Builds) -> None:
+    """Also to a child that inherited the limit; and whoever has gone meanwhile is nobody's loss."""
+    with launch(target.load("reference"), builds) as running:
+        assert running.owner
+        before = resource.prlimit(running.owner.pid, resource.RLIMIT_NOFILE)
+        running.guard.limit("descriptors", [running.owner, Process(running.owner.pid, 1)])
+        low, hard = resource.prlimit(running.owner.pid, resource.RLIMIT_NOFILE)
+        limited = (low, hard)
+        running.guard.lift("descriptors")
+
+        assert low < 20
+        assert hard == before[1]
+        assert limited != before
+        assert resource.prlimit(running.owner.pid, resource.RLIMIT_NOFILE) == before
 
 
 def test_a_suite_that_is_killed_leaves_nothing_of_what_was_built(

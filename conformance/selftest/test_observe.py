@@ -57,6 +57,7 @@ def script() -> Iterator[Callable[..., tuple[int, list[int]]]]:
 
 
 IDLE = "print(flush=True)"
+SPIN = "\nimport select\nwhile not select.select([0], [], [], 0)[0]: pass"
 
 #: A child that has ended and is not waited for: known to be a zombie without reaping it (waitid(2), WNOWAIT).
 ZOMBIE = """
@@ -307,6 +308,47 @@ def test_descriptors_are_counted(observer: Observer, script: Callable[..., tuple
     counts = [observer.descriptors(facts_of(observer, pid).process) for pid in (few, many)]
 
     assert counts[1] - counts[0] == 10
+
+
+def test_the_effort_of_one_that_spins_grows_and_that_of_one_that_sleeps_does_not(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """Of a sleeper it stays below what the spinner had in the same time."""
+    sleeper, _ = script(IDLE)
+    spinner, _ = script(IDLE + SPIN)
+    processes = [facts_of(observer, pid).process for pid in (sleeper, spinner)]
+    before = [observer.effort(process) for process in processes]
+
+    def ran() -> list[float]:
+        now = [observer.effort(process) for process in processes]
+        return [after.ran - earlier.ran for after, earlier in zip(now, before, strict=True)]
+
+    assert wait_for(lambda: ran()[1] > 0.1, Deadline(WITHIN))
+    assert ran()[0] < 0.1
+    assert all(one.waited >= 0 for one in before)
+
+
+def test_the_effort_of_one_that_has_gone_is_nothing(observer: Observer) -> None:
+    """It is no error."""
+    assert observer.effort(Process(pid=2**22 + 1, start=0)) == (0, 0)
+
+
+def test_the_timer_of_a_connection_is_told_where_it_can_be(
+    observer: Observer, listener: socket.socket
+) -> None:
+    """Which the connection inherits from its listener; the other end waits for nothing."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    with socket.create_connection(listener.getsockname()) as client, listener.accept()[0] as server:
+        ends = client.getsockname()[:2], server.getsockname()[:2]
+
+        def timers() -> list[str | None]:
+            found = observer.endpoint(ends[1], ends[0]), observer.endpoint(ends[0], ends[1])
+            return [one.timer if one else "gone" for one in found]
+
+        wanted = ["keepalive", ""] if observer.name == "linux" else [None, None]
+        wait_for(lambda: timers() == wanted, Deadline(WITHIN))
+
+        assert timers() == wanted
 
 
 def test_memory_is_told_in_bytes(observer: Observer, script: Callable[..., tuple[int, list[int]]]) -> None:

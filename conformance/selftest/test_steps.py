@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from forkecho.conformance.case import Template, expand
+from forkecho.conformance.guard import Guard
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine, Verdict
@@ -60,6 +61,19 @@ def play(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseL
         ("echo", [{"open": ["a", "b"]}, SENT, {"expect": "served-or-refused", "on": ["a"]}]),
         ("echo", [{"open": "a"}, PING, {"reset": "a"}, {"see": "gone"}]),
         ("echo", [{"open": "a"}, {"expect": "nothing"}]),
+        ("echo", [{"open": "a"}, PING, {"see": "idle-cpu", "share": 0.5}]),
+        (
+            "waits",
+            [
+                {"open": "a"},
+                {"limit": "descriptors"},
+                {"expect": "unserved", "on": ["m", "n"]},
+                {"lift": "descriptors"},
+                {"expect": "served-or-refused", "on": ["m", "n"]},
+                {"expect": "room", "on": "b"},
+            ],
+        ),
+        ("accepts-nobody", [{"expect": "unserved", "on": ["m", "n"]}]),
         ("echo", [{"open": "a"}, PING, {"mark": ["memory"]}, {"see": "bounded", "of": ["memory"]}]),
         ("resets", [{"open": "a"}, SENT, {"expect": "reset"}]),
         ("resets", [{"open": "a"}, SENT, {"expect": "closed"}]),
@@ -132,6 +146,11 @@ def test_what_must_come_comes(play: Callable[..., CaseLine], mood: str, steps: l
             "b'ping' ",
             "b'XXXX' there",
         ),
+        ("echo", [{"expect": "unserved", "on": "a", "stays": 50}], "no further client to be served for 50 s", "connection a was served after"),
+        ("echo", [{"open": "a"}, {"limit": "processes"}, {"lift": "processes"}, {"expect": "unserved", "on": "b", "stays": 50}], "no further client to be served", "b was served after"),
+        # Processors and timers
+        ("spins", [{"open": "a"}, PING, {"see": "idle-cpu"}], "at most 20% of a processor to be used while", "% of it by process "),
+        ("echo", [{"open": "a"}, PING, {"see": "keepalive"}], "connection a to probe a silent client", "its timer is off"),
         # Processes
         ("alone", [{"open": "a"}, PING, {"see": "born"}], "born for it", "alive before the connection"),
         ("alone", [{"open": "a"}, PING, {"see": "not-owner"}], "another process", ", alone"),
@@ -224,6 +243,29 @@ def test_a_target_that_cannot_take_a_message_is_told(play: Callable[..., CaseLin
     assert line.verdict is Verdict.FAIL
     assert line.expected == "connection a to take 20000000 bytes"
     assert line.seen.startswith("it took ")
+
+
+def test_a_target_that_has_more_than_it_was_left_is_not_judged(play: Callable[..., CaseLine]) -> None:
+    """One that raises its limit itself has shown nothing about what it does at it."""
+    line = play("helps_itself", {"limit": "descriptors"}, {"expect": "unserved", "on": ["m", "n"]})
+
+    assert line.verdict is Verdict.INCONCLUSIVE, line
+    assert line.reason.startswith("the target has more descriptors than it was left: connection n was ")
+
+
+def test_a_limit_that_is_not_permitted_is_not_judged(
+    play: Callable[..., CaseLine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is told, and there is nothing to lift."""
+
+    def limit(guard: Guard, what: str, processes: object = ()) -> None:
+        raise PermissionError("takes what we have not")
+
+    monkeypatch.setattr(Guard, "limit", limit)
+    line = play("echo", {"limit": "processes"})
+
+    assert line.verdict is Verdict.INCONCLUSIVE
+    assert line.reason == "to let the target have no more processes takes what we have not"
 
 
 def test_a_client_can_vanish_without_a_word(play: Callable[..., CaseLine]) -> None:

@@ -43,4 +43,6 @@ SEE: dict[str, Callable[[Stage, See], None]] = {
     "quiet": ending.quiet,
     "bounded": holding.bounded,
     "unchanged": holding.unchanged,
+    "idle-cpu": holding.idle_cpu,
+    "keepalive": holding.keepalive,
 }

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from forkecho.conformance import acts
+from forkecho.conformance.observe import Effort
 from forkecho.conformance.sights.look import each, held_by
 from forkecho.conformance.stage import Stage
-from forkecho.conformance.step import Mark, See
+from forkecho.conformance.step import Idle, Mark, See
 from forkecho.conformance.verdict import Unmet, Unobservable
 
-__all__ = ["bounded", "mark", "no_listener", "no_sibling", "single_thread", "unchanged"]
+__all__ = [
+    "bounded",
+    "idle_cpu",
+    "keepalive",
+    "mark",
+    "no_listener",
+    "no_sibling",
+    "single_thread",
+    "unchanged",
+]
 
 KEPT_MAX = 16 * 1024 * 1024  # bytes of one client's data inside the server (BUF-06)
+WINDOW = 0.5  # seconds over which the use of processors is measured
 MEMORY_SLACK = 2 * 1024 * 1024  # bytes that a process may grow by without leaking
 
 
@@ -75,6 +88,50 @@ def bounded(stage: Stage, step: See) -> None:
             raise Unmet(
                 f"less than {KEPT_MAX} bytes kept inside the server", f"{kept} of {len(one.sent)} sent"
             )
+
+
+def idle_cpu(stage: Stage, step: See) -> None:
+    """The target leaves the processors alone for a while: nobody of it runs for more than a small share of the time.
+
+    Of a loaded machine's time only that counts in which a process could have run, had it wanted to.
+    """
+    window = WINDOW * max(1.0, stage.scale)
+    bound = step.share
+    before = {facts.process: stage.observer.effort(facts.process) for facts in stage.running.alive()}
+    started = time.monotonic()
+    acts.idle(stage, Idle(idle=window))
+    after = {process: stage.observer.effort(process) for process in before if stage.observer.alive(process)}
+    passed = time.monotonic() - started
+    shares = {process: _share(before[process], now, passed) for process, now in after.items()}
+    stage.transcript.note(
+        "", f"{sum(shares.values()):.1%} of {passed:.2f} s were spent by {len(shares)} processes"
+    )
+    if sum(shares.values()) > bound:
+        busiest = max(shares, key=lambda process: shares[process])
+        raise Unmet(
+            f"at most {bound:.0%} of a processor to be used while there is nothing to do",
+            f"{sum(shares.values()):.0%} over {passed:.2f} s, {shares[busiest]:.0%} of it by {stage.describe([busiest])}",
+        )
+
+
+def _share(before: Effort, after: Effort, passed: float) -> float:
+    """The part of the time in which a process could run that it did."""
+    ran = after.ran - before.ran
+    return ran / max(passed - (after.waited - before.waited), ran, 0.001)
+
+
+def keepalive(stage: Stage, step: See) -> None:
+    """The server's end of a connection on which nothing happens waits to probe whether its client is there (SO_KEEPALIVE)."""
+
+    def look(name: str) -> str:
+        seen = stage.endpoint(stage.connection(name))
+        if seen is None:
+            return held_by(stage, name)
+        if seen.timer is None:
+            raise Unobservable("this system does not tell which timers a connection has")
+        return "" if seen.timer == "keepalive" else f"its timer is {seen.timer or 'off'}"
+
+    each(stage, step, "the server's end of connection {name} to probe a silent client", look)
 
 
 def _measure(stage: Stage, what: str) -> Any:

@@ -1,10 +1,13 @@
 """Treats its clients as its second argument says; a child for each, unless that is the mood."""
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import struct
 import sys
+import time
 
 from honest import echo, listen, listen_on_path, serve
 
@@ -73,6 +76,32 @@ def discards(connection):
         pass
 
 
+def spins(connection):
+    """Never sleeps."""
+    connection.setblocking(False)
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            connection.sendall(connection.recv(65536))
+
+
+def waits(listener):
+    """Expects that accept() fails now and then."""
+    while True:
+        with contextlib.suppress(OSError):
+            serve(listener, echo)
+        time.sleep(0.01)
+
+
+def helps_itself(listener):
+    """Takes back what it is denied."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    while True:
+        try:
+            serve(listener, echo)
+        except OSError:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def alone(listener, handle):
     """No child for anybody."""
     while True:
@@ -87,4 +116,6 @@ if mood == "accepts-nobody":
     signal.pause()
 if mood == "alone":
     alone(listener, echo)
+if mood in ("waits", "helps_itself"):
+    globals()[mood](listener)
 serve(listener, globals()[mood.replace("-", "_")])

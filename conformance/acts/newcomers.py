@@ -1,0 +1,102 @@
+"""What becomes of further clients: served, left waiting, turned away."""
+
+from __future__ import annotations
+
+from forkecho.conformance import wire
+from forkecho.conformance.acts.staying import stays
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.observe import Effort
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import Expect, Open
+from forkecho.conformance.verdict import Unmet, Unobservable
+
+__all__ = ["room", "served_or_refused", "unserved"]
+
+
+def _come(stage: Stage, name: str) -> wire.Connection | None:
+    """A new client that says `ping`; None where it is refused."""
+    if before := stage.connections.pop(name, None):
+        before.close()
+    try:
+        stage.open(Open(open=name, queued=True))
+        one = stage.connection(name)
+    except Unmet:
+        return None
+    one.write(b"ping")
+    return one
+
+
+def unserved(stage: Stage, step: Expect) -> None:
+    """New clients come, and none is served: they are left in the queue, or turned away.
+
+    Where descriptors are scarce the first may be served, since a server that is blocked in accept() has the one for it already;
+    and whoever was to accept the others must have run since, or nothing is shown by that.
+    """
+    connections = [one for name in stage.members(step.on) if (one := _come(stage, name))]
+    judged = connections[1:] if "descriptors" in stage.limits else connections
+
+    def look() -> str:
+        for one in judged:
+            if one.over or (one.read() and not one.echoed):
+                continue
+            seen = stage.endpoint(one) if "descriptors" in stage.limits else None
+            if seen and seen.key:
+                return f"connection {one.name} was accepted by {stage.describe(stage.holders(one))}"
+            if one.echoed:
+                return f"connection {one.name} was served"
+        return ""
+
+    try:
+        stays(stage, step, look, "no further client to be served")
+    except Unmet as error:
+        if stage.limits:
+            scarce = " and ".join(stage.limits)
+            raise Unobservable(f"the target has more {scarce} than it was left: {error.seen}") from None
+        raise
+    for what, before in stage.limits.items():
+        if not wait_for(lambda before=before: _has_run(stage, before), Deadline(stage.patience())):  # type: ignore[misc]
+            raise Unobservable(f"the owner of the listener was not let run since it can have no more {what}")
+
+
+def _has_run(stage: Stage, before: Effort) -> bool:
+    """The owner has gone, or has done something since."""
+    owner = stage.owner
+    return not stage.observer.alive(owner) or stage.observer.effort(owner) != before
+
+
+def served_or_refused(stage: Stage, step: Expect) -> None:
+    """A client beyond the limit: served once there is room, or turned away; not kept waiting for ever."""
+    for name in stage.members(step.on):
+        if name not in stage.connections and not stage.pending(name):
+            continue  # it came and was refused before
+        try:
+            one = stage.connection(name)
+        except Unmet:
+            continue  # its connect was refused
+        wire.converse([one], {}, stage.patience(step.within), lambda one: one.whole)
+        if one.fault:
+            raise Unmet(*one.fault)
+        if not one.whole and not one.ending:
+            raise Unmet(f"connection {name} to be served once there is room, or turned away", str(one))
+
+
+def room(stage: Stage, step: Expect) -> None:
+    """A new client is served within the bound; one that is turned away tries again, as its user would."""
+    for name in stage.members(step.on):
+
+        def look(name: str = name) -> str:
+            try:
+                stage.open(Open(open=name, queued=True))
+                one = stage.connection(name)
+                one.write(b"ping")
+            except Unmet as error:
+                return error.seen
+            wire.converse([one], {}, stage.patience(step.within), lambda one: one.whole)
+            if one.fault:
+                raise Unmet(*one.fault)
+            if one.whole and one.sent:
+                return ""
+            one.close()
+            return str(one)
+
+        stage.require(f"a new client, {name}, to be served", look, step.within)
