@@ -12,7 +12,7 @@ from forkecho.conformance.case import Case, expand
 from forkecho.conformance.manifest import concerns
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine, ExitCode, Verdict
-from forkecho.conformance.verdict import exit_code, settle
+from forkecho.conformance.verdict import excused, exit_code, settle
 
 __all__ = ["PROPERTY", "Collector", "line_for"]
 
@@ -70,7 +70,7 @@ class Collector:
         if known is None or known.verdict is not Verdict.BROKEN:
             self._lines[line.id] = line
         if known is None:
-            self._told(line)
+            self._told(excused(self.plan.target.manifest.failures, line))
 
     def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
         """Ctrl-C; `pytest.exit` comes this way too, and is not one."""

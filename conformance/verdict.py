@@ -19,10 +19,15 @@ __all__ = [
     "Unobservable",
     "combine",
     "excuse",
+    "excused",
     "exit_code",
     "outcome",
     "settle",
 ]
+
+
+#: What a known failure may excuse.
+BAD = (Verdict.FAIL, Verdict.WARN)
 
 
 class Unmet(Exception):
@@ -100,6 +105,13 @@ def excuse(known: Mapping[str, Known], line: CaseLine) -> Known | None:
     )
 
 
+def excused(known: Mapping[str, Known], line: CaseLine) -> CaseLine:
+    """The result with its failure told as `known`, if it is."""
+    if line.verdict in BAD and (entry := excuse(known, line)):
+        return msgspec.structs.replace(line, verdict=Verdict.KNOWN, reason=entry.reason)
+    return line
+
+
 def settle(
     cases: Iterable[CaseLine], known: Mapping[str, Known], all_of: Mapping[str, int]
 ) -> list[CaseLine]:
@@ -112,7 +124,6 @@ def settle(
             failed; one that was not run might still fail.
     """
     found = list(cases)
-    bad = (Verdict.FAIL, Verdict.WARN)
     fixed: dict[str, str] = {}
     for entry in (entry for entry, said in known.items() if not said.sometimes):
         concerned = [case for case in found if concerns(entry, case.id, case.requirement)]
@@ -123,12 +134,10 @@ def settle(
             fixed |= {case.id: known[entry].reason for case in passed}
 
     def settled(case: CaseLine) -> CaseLine:
-        if case.verdict in bad and (entry := excuse(known, case)):
-            return msgspec.structs.replace(case, verdict=Verdict.KNOWN, reason=entry.reason)
         if case.id in fixed:
             said = f"listed as known ({fixed[case.id]}), but it passes: take it off the list"
             return msgspec.structs.replace(case, verdict=Verdict.FIXED, reason=said)
-        return case
+        return excused(known, case)
 
     return [settled(case) for case in found]
 

@@ -472,6 +472,24 @@ def test_cases_without_a_result_are_blocked_with_the_reason(collector: Collector
     assert collector.exit_code() == 3
 
 
+def test_a_known_failure_is_told_as_known_at_once() -> None:
+    """Whoever watches a run is not alarmed by what its end calls known."""
+    manifest = msgspec.structs.replace(target.load("reference").manifest, known={"ECHO-01": "so it is"})
+    plan = planned("reference", case=["echo/greeting", "process/born"])
+    plan = msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, manifest=manifest))
+    told: list[CaseLine] = []
+    collector = Collector(plan, select(plan), told.append)
+    for case in collector.cases.values():
+        failed = line_for(case, Verdict.FAIL, "")
+        collector.pytest_runtest_logreport(Report(case, "call", False, failed))  # type: ignore[arg-type]
+
+    assert [(line.requirement, line.verdict.value) for line in told] == [
+        ("ECHO-01", "known"),
+        ("FORK-01", "fail"),
+    ]
+    assert {line.id: line.verdict for line in collector.results()} == {line.id: line.verdict for line in told}
+
+
 def test_a_worker_that_dies_in_a_run_is_broken(tmp_path: Path) -> None:
     """With xdist, a worker that is killed in the middle of a case: that case is broken, all others are judged, exit 3."""
     script = tmp_path / "run.py"

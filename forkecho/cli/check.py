@@ -21,7 +21,7 @@ from forkecho.conformance.session import play
 __all__ = ["command"]
 
 #: Verdicts that need no line of their own while the run goes on.
-QUIET = (Verdict.PASS, Verdict.NOT_APPLICABLE)
+QUIET = (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KNOWN)
 
 
 @click.command(cls=ServerCommand, short_help="Judge a server.")
