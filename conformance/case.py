@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 
 from forkecho.conformance import fixture, requirement
+from forkecho.conformance.clients.step import CLIENT_VERBS, Relay, Run, Take
 from forkecho.conformance.manifest import Family, Manifest
 from forkecho.conformance.requirement import Applies, Requirement
 from forkecho.conformance.step import (
     BLOCKING_MAX,
+    VERBS,
     Bind,
     Close,
     Exchange,
@@ -175,6 +177,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
                 yield step.send
             elif isinstance(step, Exchange):
                 yield step.exchange
+            elif isinstance(step, Run):
+                yield step.run
 
 
 def verb(step: Step) -> str:
@@ -247,11 +251,17 @@ def templates() -> dict[str, tuple[Template, str]]:
 def expand(manifest: Manifest) -> dict[str, Case]:
     """All cases by id, as they are for a target with this manifest; each is parsed, whether it applies or not.
 
+    A client has the cases of clients alone, a server those of servers.
+
     Raises:
         BadFixture: a case is malformed; says the file, the table, the step and what would be right.
     """
     found: dict[str, Case] = {}
     for stem, (template, place) in templates().items():
+        judged = requirement.load()[template.requirement]
+        if judged.role != manifest.role:
+            continue
+        verbs = CLIENT_VERBS if manifest.role == "client" else VERBS
         axes = {"size": values(list(template.size), manifest)} if template.size else {}
         axes |= {name: values(given, manifest) for name, given in template.each.items()}
         for combination in itertools.product(*axes.values()):
@@ -260,8 +270,8 @@ def expand(manifest: Manifest) -> dict[str, Case]:
             case = Case(
                 id=f"{stem}@{suffix}" if suffix else stem,
                 title=template.title,
-                requirement=requirement.load()[template.requirement],
-                steps=tuple(parse_all(fill(template.steps, parameters), place)),
+                requirement=judged,
+                steps=tuple(parse_all(fill(template.steps, parameters), place, verbs)),
                 applies=template.applies,
                 own=template.own,
                 beyond_limit=template.beyond_limit,
@@ -275,6 +285,12 @@ def check(case: Case, place: str) -> None:
     """Refuse what can be parsed but not be meant."""
     if not re.fullmatch(r"[A-Za-z0-9@/._+-]+", case.id):
         raise fixture.BadFixture(f"{place}: the id {case.id!r} has characters that shells eat")
+    if case.requirement.role == "client":
+        if not any(isinstance(step, (Take, Relay)) for step in case.steps):
+            raise fixture.BadFixture(
+                f"{place}: no message is taken in it, so a client that does nothing might pass"
+            )
+        return
     opened: set[str] = set()
     blocking: set[str] = set()
     for step in case.steps:

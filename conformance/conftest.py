@@ -16,6 +16,7 @@ import pytest
 from forkecho.conformance import plan as plans
 from forkecho.conformance import target as targets
 from forkecho.conformance.case import expand
+from forkecho.conformance.clients.bench import bench_for, try_start
 from forkecho.conformance.collector import PROPERTY, Collector
 from forkecho.conformance.fixture import BadFixture
 from forkecho.conformance.plan import Plan
@@ -72,8 +73,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(config, "workerinput") or config.getoption("--plan") or _selftests_only(config):
         return
     try:
-        with targets.start(plan.target, builds, scale=plan.scale, python=plan.python):
-            pass
+        try_start(plan, builds)
     except targets.NotInstalled as error:
         pytest.exit(str(error), returncode=2)
     except targets.NotReady as error:
@@ -136,7 +136,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     config = request.config
     plan = config.stash[PLAN]
     canary = plans.canary(expand(plan.target.manifest).values())
-    with Bench(plan, config.stash[BUILDS], canary=canary) as bench:
+    with bench_for(plan, config.stash[BUILDS], canary=canary) as bench:
         yield bench
 
 

@@ -106,6 +106,7 @@ class Guard:
                 "close": list(world.closed),
                 "full": world.full,
                 "terminal": world.terminal,
+                "stdin": world.stdin,
             },
         )
         if "error" in answer:

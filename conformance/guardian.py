@@ -7,8 +7,8 @@ each with one; the end of its input means that the suite has ended, in whatever 
 
     {"op": "who"}                 -> {"pid"}: the guardian's own
     {"op": "launch", "argv", "env", "cwd", "folder", "world"} -> {"pid"} or {"error"}; the world is which signals to "ignore",
-                                     which standard descriptors to "close", "full": a stream to be a full pipe, and whether
-                                     standard output is a "terminal"
+                                     which standard descriptors to "close", "full": a stream to be a full pipe, whether
+                                     standard output is a "terminal", and "stdin": the file to read from
     {"op": "status", "pid"}       -> {"status"}: what waitpid said of that orphan or child, null while it runs
     {"op": "sync"}                -> {}: what the target has printed so far is in its files
     {"op": "folder", "above", "prefix"} -> {"folder"}: a new one, which goes with the guardian
@@ -118,8 +118,8 @@ class Guardian:
             for number in range(1, signal.NSIG):
                 with contextlib.suppress(OSError, ValueError):
                     signal.signal(number, signal.SIG_IGN if number in world["ignore"] else signal.SIG_DFL)
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            os.dup2(nothing, 0)
+            given = os.open(world["stdin"] or os.devnull, os.O_RDONLY)
+            os.dup2(given, 0)
             os.dup2(outputs[0], 1)
             os.dup2(outputs[1], 2)
             for descriptor in world["close"]:

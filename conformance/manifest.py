@@ -104,6 +104,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     """Everything that a target declares; the table in the README says what each key means."""
 
     title: str = ""
+    role: Literal["server", "client"] = "server"
     command: list[str] = []
     build: list[list[str]] = []
     files: dict[str, str] = {}
@@ -122,10 +123,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     idle_timeout: float = 0.0
     families: list[Family] = msgspec.field(default_factory=lambda: ["ipv4"])
     in_process: bool = False
+    prints: str = "{data}"
+    stdin: bool = False
     known: dict[str, str | Known] = {}
 
     def __post_init__(self) -> None:
         Reply(self.reply)
+        self._check_client()
         if self.announce:
             try:
                 groups = re.compile(self.announce).groups
@@ -147,6 +151,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
                 re.compile(known.seen)
             except re.error as error:
                 raise ValueError(f"known {entry!r}: seen {known.seen!r} is no pattern: {error}") from None
+
+    def _check_client(self) -> None:
+        """What clients declare of themselves, and servers leave alone."""
+        names = re.findall(r"\{(\w+)\}", self.prints)
+        if names.count("data") != 1:
+            raise ValueError(f"prints {self.prints!r}: {{data}} must stand in it, once")
+        if unknown := sorted(set(names) - {*Reply(self.reply).names, "data"}):
+            raise ValueError(f"prints {self.prints!r}: {{{unknown[0]}}} is not in the reply {self.reply!r}")
+        if self.role == "client" and self.command and not self.stdin and not self.takes("message"):
+            raise ValueError("a client's command needs {message}, unless the message is given on stdin")
 
     @property
     def failures(self) -> dict[str, Known]:

@@ -10,14 +10,15 @@ from functools import cache
 import msgspec
 
 from forkecho.conformance import fixture, requirement
-from forkecho.conformance.case import Case, expand, matching
+from forkecho.conformance.case import Case, expand, matching, templates
 from forkecho.conformance.manifest import concerns
 from forkecho.conformance.requirement import GROUPS, LEVELS
 from forkecho.conformance.target import Target
 
 __all__ = ["CANARY", "EmptySelection", "Plan", "Selection", "UnknownId", "canary", "select", "spec_digest"]
 
-CANARY = "ECHO-14"  # the requirement whose first case is tried before all others
+#: The requirements whose first case is tried before all others, of servers and of clients.
+CANARY = ("ECHO-14", "CLIENT-02")
 STRESS_CLIENTS = 64  # more than these are not opened to another host unasked
 
 
@@ -82,6 +83,7 @@ def select(plan: Plan) -> list[Case]:
     ):
         if unknown := [one for one in ids if one not in there_are]:
             raise UnknownId(f"there is no {what} {unknown[0]!r} (there are {', '.join(there_are)})")
+    _refuse_other_role(plan)
     everything = expand(plan.target.manifest)
     if strangers := [
         entry
@@ -110,9 +112,26 @@ def select(plan: Plan) -> list[Case]:
     return cases
 
 
+def _refuse_other_role(plan: Plan) -> None:
+    """What judges clients is not for a server, nor the other way round: name the verb that is meant."""
+    role, chosen = plan.target.manifest.role, plan.selection
+    verb = "check" if role == "client" else "check-client"
+    known = requirement.load()
+    others = {stem for stem, (one, _) in templates().items() if known[one.requirement].role != role}
+    strangers = [id_ for id_ in chosen.requirement if known[id_].role != role]
+    strangers += [
+        group
+        for group in chosen.group
+        if all(one.role != role for one in known.values() if one.group == group)
+    ]
+    strangers += [glob for glob in chosen.case if glob.partition("@")[0] in others]
+    if strangers:
+        raise UnknownId(f"{strangers[0]} does not judge a {role}: use `forkecho {verb}`")
+
+
 def canary(cases: Iterable[Case]) -> Case | None:
     """The case that is tried first."""
-    return next((case for case in cases if case.requirement.id == CANARY), None)
+    return next((case for case in cases if case.requirement.id in CANARY), None)
 
 
 @cache

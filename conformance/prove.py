@@ -20,12 +20,12 @@ import msgspec
 
 from forkecho.conformance import fixture, requirement
 from forkecho.conformance.case import Case, expand
+from forkecho.conformance.clients.bench import bench_for, try_start
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.plan import Plan, canary
 from forkecho.conformance.requirement import Requirement
 from forkecho.conformance.result import Verdict
-from forkecho.conformance.run import Bench
-from forkecho.conformance.target import Builds, NotReady, Target, launch
+from forkecho.conformance.target import Builds, NotReady, Target
 from forkecho.conformance.verdict import Outcome
 
 __all__ = ["Mutant", "Proof", "load", "nulls", "prove"]
@@ -189,7 +189,10 @@ def _examine(mutant: Mutant, builds: Builds, full: bool, only: frozenset[str], s
     killed = Outcome(verdict=Verdict.PASS)
     killer, played = "", 0
     first = canary(expand(manifest).values())
-    with Bench(plan, builds, canary=first) as patient, Bench(hasty, builds, canary=None) as impatient:
+    with (
+        bench_for(plan, builds, canary=first) as patient,
+        bench_for(hasty, builds, canary=None) as impatient,
+    ):
         for id_ in sorted(cases, key=lambda id_: id_ != mutant.breaks):
             bench = impatient if id_ in mutant.also and not full else patient
             tried = cases[id_] if full or id_ == mutant.breaks else cases[id_][:1]
@@ -242,7 +245,7 @@ def _examine_null(mutant: Mutant, builds: Builds, only: frozenset[str]) -> Proof
     played = 0
     plan = Plan(target=mutant.target, scale=NULL_SCALE)
     try:
-        launch(mutant.target, builds).stop()
+        try_start(msgspec.structs.replace(plan, scale=1.0), builds)
     except NotReady as error:
         return Proof(
             mutant=mutant,
@@ -254,7 +257,7 @@ def _examine_null(mutant: Mutant, builds: Builds, only: frozenset[str]) -> Proof
             complaints=[],
         )
     seen = ""
-    with Bench(plan, builds, canary=None) as bench:
+    with bench_for(plan, builds, canary=None) as bench:
         for id_, cases in _by_requirement(mutant.target.manifest, only).items():
             ended, _ = bench.play(cases[0])
             played += 1

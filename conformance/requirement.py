@@ -35,6 +35,7 @@ GROUPS = {
 class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
     """Predicates over a manifest; all that are given must hold."""
 
+    role: Literal["server", "client"] | None = None
     framing: Literal["stream", "one-shot"] | None = None
     reply: list[Literal["pid", "ppid"]] = []
     reply_any: list[Literal["pid", "ppid"]] = []
@@ -46,10 +47,14 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
     fixed_port: bool | None = None
     transport: Literal["tcp", "unix"] | None = None
     families: list[Family] = []
+    stdin: bool | None = None
+    idle_timeout: bool | None = None
 
     def unmet(self, manifest: Manifest) -> str:
         """Why a target with this manifest is outside, or an empty text when it is inside."""
         names = Reply(manifest.reply).names
+        if self.role and manifest.role != self.role:
+            return f"judges {self.role}s; the target is a {manifest.role}"
         if self.framing and manifest.framing != self.framing:
             return f"applies to {self.framing} framing; the target declares {manifest.framing}"
         if missing := [name for name in self.reply if name not in names]:
@@ -82,6 +87,18 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
             )
         if self.families and not set(self.families) & set(manifest.families):
             return f"the target does not declare {' or '.join(self.families)} (families)"
+        if self.stdin is not None and manifest.stdin != self.stdin:
+            return (
+                "the client takes its message as an argument"
+                if self.stdin
+                else "the client takes its message on standard input"
+            )
+        if self.idle_timeout is not None and bool(manifest.idle_timeout) != self.idle_timeout:
+            return (
+                "the target declares no idle-timeout"
+                if self.idle_timeout
+                else "the target declares an idle-timeout"
+            )
         return ""
 
 
@@ -102,6 +119,11 @@ class Requirement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     def group(self) -> str:
         """The part of the id before the dash."""
         return self.id.partition("-")[0]
+
+    @property
+    def role(self) -> Literal["server", "client"]:
+        """Whom it judges; a server, unless it says otherwise."""
+        return self.applies.role or "server"
 
 
 @cache

@@ -7,7 +7,7 @@ import signal
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from forkecho.conformance import acts, sights, target
 from forkecho.conformance.address import Address
@@ -40,6 +40,7 @@ from forkecho.conformance.step import (
 )
 from forkecho.conformance.target import Builds, NotInstalled, NotReady, NotSupported, Running
 from forkecho.conformance.verdict import Outcome, Unmet, combine, outcome
+from forkecho.conformance.wire import Transcript
 from forkecho.conformance.world import World
 
 __all__ = ["PERFORM", "Bench", "judge"]
@@ -108,6 +109,13 @@ PERFORM: dict[type[Step], Callable[[Stage, Any], None]] = {
 }
 
 
+class Played(Protocol):
+    """What is left of a case that was played: the evidence."""
+
+    transcript: Transcript
+    evidence: list[dict[str, Any]]
+
+
 class Bench:
     """The target of a worker: one that cases share, and fresh ones for those that need their own.
 
@@ -154,10 +162,10 @@ class Bench:
             taken=beside is None,
         )
 
-    def play(self, case: Case) -> tuple[Outcome, Stage | None]:
+    def play(self, case: Case) -> tuple[Outcome, Played | None]:
         """Play a case once, on the shared target or on one of its own, and leave the shared one as it was."""
         self._sing()
-        if self.blocked and case.requirement.id != CANARY:
+        if self.blocked and case.requirement.id not in CANARY:
             return Outcome(verdict=Verdict.BLOCKED, reason=self.blocked), None
         return self._play(case, self.plan.scale)
 
@@ -181,7 +189,7 @@ class Bench:
             hint = " (does the reply begin with a PID? see --reply)" if numbered else ""
             self.blocked = f"the target does not even echo: {said}{hint}"
 
-    def _play(self, case: Case, scale: float) -> tuple[Outcome, Stage | None]:
+    def _play(self, case: Case, scale: float) -> tuple[Outcome, Played | None]:
         stage = None
         error: BaseException | None = None
         own = case.spoils and not self.plan.target.connect
@@ -254,7 +262,7 @@ def judge(case: Case, bench: Bench) -> CaseLine:
         return CaseLine(verdict=Verdict.NOT_APPLICABLE, reason=reason, repeats={"n/a": 1}, **told)
     started = time.monotonic()
     outcomes: list[Outcome] = []
-    stage: Stage | None = None
+    stage: Played | None = None
     for _ in range(plan.repeat):
         ended, played = bench.play(case)
         outcomes.append(ended)

@@ -16,8 +16,9 @@ import msgspec
 import pytest
 
 import forkecho
-from forkecho.conformance import observe, target
+from forkecho.conformance import observe
 from forkecho.conformance.case import Case
+from forkecho.conformance.clients.bench import try_start
 from forkecho.conformance.collector import Collector
 from forkecho.conformance.plan import Plan, select, spec_digest
 from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, totals
@@ -87,10 +88,10 @@ def play(
 def _try_start(plan: Plan, builds: Builds) -> str:
     """Build and start the target once, before workers do it many times; why that failed."""
     try:
-        with target.start(plan.target, builds, scale=plan.scale, python=plan.python):
-            return ""
+        try_start(plan, builds)
     except NotReady as error:
         return str(error)
+    return ""
 
 
 def _pytest(plan: Plan, cases: list[Case], collector: Collector, jobs: int, stop_first: bool) -> None:

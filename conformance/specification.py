@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from forkecho.conformance import prove, requirement
-from forkecho.conformance.case import Template, Value, expand, fill, templates, values
+from forkecho.conformance.case import Case, Template, Value, expand, fill, templates, values
 from forkecho.conformance.inline import inline
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.nearest import nearest
@@ -32,7 +32,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 def entries(manifest: Manifest | None = None) -> dict[str, Entry]:
     """All requirements in their order; cases as for a target that declares `manifest`, or nothing."""
-    cases = expand(manifest or Manifest()).values()
+    cases = as_for(manifest).values()
     mutants = prove.load().values()
     return {
         id_: Entry(
@@ -42,6 +42,13 @@ def entries(manifest: Manifest | None = None) -> dict[str, Entry]:
         )
         for id_, one in requirement.load().items()
     }
+
+
+def as_for(manifest: Manifest | None) -> dict[str, Case]:
+    """All cases by id, of servers and of clients: those of its role as for a target that declares `manifest`."""
+    given = manifest or Manifest()
+    other = Manifest(role="server" if given.role == "client" else "client")
+    return {id_: case for one in (given, other) for id_, case in expand(one).items()}
 
 
 def in_words(applies: Applies) -> str:
@@ -73,7 +80,12 @@ def in_words(applies: Applies) -> str:
         said.append("TCP" if applies.transport == "tcp" else "a UNIX socket")
     if applies.families:
         said.append(f"{' or '.join(applies.families)} among the declared families")
-    return f"targets with {', and '.join(said)}" if said else "every target"
+    if applies.stdin is not None:
+        said.append("a message on standard input" if applies.stdin else "a message as an argument")
+    if applies.idle_timeout is not None:
+        said.append("a declared idle-timeout" if applies.idle_timeout else "no declared idle-timeout")
+    whom = f"{applies.role}" if applies.role else "target"
+    return f"{whom}s with {', and '.join(said)}" if said else f"every {whom}"
 
 
 # SPEC.md
@@ -181,7 +193,7 @@ def explain(name: str, manifest: Manifest | None = None) -> str:
         return _explain_requirement(entries(manifest)[name.upper()])
     stem, at, suffix = name.partition("@")
     if template := templates().get(stem):
-        expanded = [id_ for id_ in expand(manifest or Manifest()) if id_.partition("@")[0] == stem]
+        expanded = [id_ for id_ in as_for(manifest) if id_.partition("@")[0] == stem]
         if name in expanded or not at:
             return _explain_case(name, template[0], suffix, expanded, manifest or Manifest())
         raise UnknownId(f"there is no case {name!r}{nearest(name, expanded)} (see `forkecho explain {stem}`)")
@@ -202,7 +214,8 @@ def _explain_requirement(entry: Entry) -> str:
         ("excluded", one.excluded),
     ):
         lines += _wrapped(text, f"{label:<10}") if text else []
-    lines += ["", f"cases ({len(entry.cases)}), `forkecho check TARGET --requirement {one.id}`"]
+    how = "check-client CLIENT" if one.role == "client" else "check TARGET"
+    lines += ["", f"cases ({len(entry.cases)}), `forkecho {how} --requirement {one.id}`"]
     # Of a case that is expanded over many sizes one line is enough.
     for stem, ids in itertools.groupby(entry.cases, key=lambda id_: id_.partition("@")[0]):
         expanded = list(ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -319,22 +320,29 @@ VERBS: dict[str, type[Step]] = {
 }
 
 
-def parse(raw: dict[str, Any], place: str) -> list[Step]:
+def parse(raw: dict[str, Any], place: str, table: Mapping[str, type[Step]] = VERBS) -> list[Step]:
     """The steps that one table stands for: itself, or for `{times, steps}` what it repeats.
+
+    Args:
+        raw: as it stands in the file.
+        place: what a complaint begins with.
+        table: the verbs that there are.
 
     Raises:
         BadFixture: no verb or two, an unknown field, a wrong type; says what would be right.
     """
     if "steps" in raw:
         repeat = fixture.convert(raw, Repeat, place)
-        return [step for _ in range(repeat.times) for step in parse_all(repeat.steps, place)]
-    verbs = [key for key in raw if key in VERBS]
+        return [step for _ in range(repeat.times) for step in parse_all(repeat.steps, place, table)]
+    verbs = [key for key in raw if key in table]
     if len(verbs) != 1:
         said = " and ".join(map(repr, verbs)) or "none of " + ", ".join(raw)
-        raise fixture.BadFixture(f"{place}: a step has one verb, here {said} (there are {', '.join(VERBS)})")
-    return [fixture.convert(raw, VERBS[verbs[0]], place)]
+        raise fixture.BadFixture(f"{place}: a step has one verb, here {said} (there are {', '.join(table)})")
+    return [fixture.convert(raw, table[verbs[0]], place)]
 
 
-def parse_all(raw: list[dict[str, Any]], place: str) -> list[Step]:
+def parse_all(raw: list[dict[str, Any]], place: str, table: Mapping[str, type[Step]] = VERBS) -> list[Step]:
     """The steps of a list of tables, counted from 1 in complaints."""
-    return [step for number, table in enumerate(raw, 1) for step in parse(table, f"{place}, step {number}")]
+    return [
+        step for number, one in enumerate(raw, 1) for step in parse(one, f"{place}, step {number}", table)
+    ]

@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -47,6 +47,11 @@ __all__ = [
 HOSTS: dict[Family, str] = {"ipv4": "127.0.0.1", "ipv6": "::1", "dual": "::"}
 LOOPBACK_6 = "::1"
 SOCKET = "socket"  # the name of a UNIX socket in the target's folder
+Role = Literal["server", "client"]
+
+#: The folders of bundled targets.
+FOLDERS = {"server": "targets", "client": "clients"}
+
 SETTLED = 0.003  # seconds in which a target that listens must start no further process to be called ready
 STOP_WITHIN = 3.0  # seconds for an orderly end between cases; whoever takes longer is killed
 TAIL = 400  # characters of a target's output that are shown
@@ -88,26 +93,30 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return told
 
 
-def known() -> dict[str, Path]:
-    """The bundled targets by name."""
-    return {path.stem: path for path in sorted(fixture.folder("targets").glob("*.toml"))}
+def known(role: Role = "server") -> dict[str, Path]:
+    """The bundled targets by name: servers, or clients."""
+    return {path.stem: path for path in sorted(fixture.folder(FOLDERS[role]).glob("*.toml"))}
 
 
-def load(name: str) -> Target:
-    """The target of that name, or of that file, if it ends in `.toml`.
+def load(name: str, role: Role = "server") -> Target:
+    """The target of that name and role, or of that file, if it ends in `.toml`.
 
     Raises:
         UnknownTarget: there is no such name; lists those that there are.
-        BadFixture: the file is malformed.
+        BadFixture: the file is malformed, or declares another role.
     """
-    path = Path(name) if name.endswith(".toml") else known().get(name)
+    path = Path(name) if name.endswith(".toml") else known(role).get(name)
     if path is None:
+        what = "client" if role == "client" else "target"
         raise UnknownTarget(
-            f"there is no target {name!r} (there are {', '.join(known())}; or a file that ends in .toml)"
+            f"there is no {what} {name!r} (there are {', '.join(known(role))}; or a file that ends in .toml)"
         )
     manifest = fixture.convert(fixture.read(path), Manifest, str(path))
     if not manifest.command:
         raise fixture.BadFixture(f"{path}: a target needs a command")
+    if manifest.role != role:
+        verb = "check" if manifest.role == "server" else "check-client"
+        raise fixture.BadFixture(f"{path}: it declares a {manifest.role}: use `forkecho {verb}`")
     own = name if name.endswith(".toml") else ""
     return Target(name=path.stem, manifest=manifest, here=str(path.resolve().parent), path=own)
 
@@ -315,6 +324,18 @@ def root_of(processes: Iterable[Process], observer: Observer) -> Process | None:
     return None
 
 
+def require_program(target: Target) -> None:
+    """The program that the target needs must be there.
+
+    Raises:
+        NotInstalled: it is not; names the Debian package.
+    """
+    needs = target.manifest.needs
+    if needs and not shutil.which(needs.program):
+        package = f" (Debian package: {needs.debian})" if needs.debian else ""
+        raise NotInstalled(f"target {target.name} needs the program {needs.program!r}{package}")
+
+
 def launch(
     target: Target,
     builds: Builds,
@@ -381,9 +402,7 @@ def begin(
         NotSupported: this host has no IPv6.
     """
     manifest = target.manifest
-    if manifest.needs and not shutil.which(manifest.needs.program):
-        package = f" (Debian package: {manifest.needs.debian})" if manifest.needs.debian else ""
-        raise NotInstalled(f"target {target.name} needs the program {manifest.needs.program!r}{package}")
+    require_program(target)
     family = family or manifest.families[0]
     if family in ("ipv6", "dual") and not _local(LOOPBACK_6):
         raise NotSupported(f"this host has no IPv6, on which target {target.name} is to listen")

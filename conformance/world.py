@@ -20,12 +20,14 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         closed: standard descriptors that are not open.
         full: the stream that is a full pipe which nobody reads (pipe(7)), or none.
         terminal: standard output is a terminal, so that stdio writes line by line (setvbuf(3)).
+        stdin: the file that is its standard input; /dev/null where it is empty.
     """
 
     ignored: tuple[signal.Signals, ...] = ()
     closed: tuple[int, ...] = ()
     full: Stream | Literal[""] = ""
     terminal: bool = False
+    stdin: str = ""
 
     @property
     def mute(self) -> bool:

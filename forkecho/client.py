@@ -23,6 +23,7 @@ __all__ = ["EchoClient", "EchoError", "Reply", "main", "split_reply"]
 GREETING = "Hello echo server"
 CHUNK = 65536  # bytes per send and recv
 PATIENCE = 10.0  # seconds without any progress, to connect as well
+NUMBER_MAX = 20  # digits of a PID, generously
 
 
 class EchoError(Exception):
@@ -100,6 +101,7 @@ class EchoClient:
     def converse(self, connection: socket.socket, message: bytes) -> bytes:
         """Write and read side by side: the server stops reading while nobody takes its echo."""
         received = bytearray()
+        most = len(message) + len(self.reply) + 2 * NUMBER_MAX  # no whole reply is longer
         unsent = memoryview(message)
         connection.setblocking(False)
         with selectors.DefaultSelector() as selector:
@@ -121,6 +123,8 @@ class EchoClient:
                     if not octets:
                         return bytes(received)
                     received += octets
+                    if len(received) > most:
+                        raise EchoError(f"the reply goes on after {most} bytes, more than were sent")
 
 
 class OneLine(argparse.ArgumentParser):
@@ -138,6 +142,17 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def duration(text: str) -> float:
+    """Seconds, more than none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Send one message and print who served it and what came back; return the exit code."""
     parser = OneLine(
@@ -152,9 +167,16 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FORM",
         help="the form of the server's replies (%(default)s)",
     )
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="give up after so long without progress (%(default)g)",
+    )
     options = parser.parse_args(arguments)
     try:
-        client = EchoClient((options.host, options.port), reply=options.reply)
+        client = EchoClient((options.host, options.port), reply=options.reply, timeout=options.timeout)
     except ValueError as error:
         parser.error(str(error))
     message = (

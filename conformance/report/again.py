@@ -12,19 +12,21 @@ from forkecho.conformance import target
 from forkecho.conformance.inline import inline
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.result import Header
+from forkecho.conformance.target import Role
 
 __all__ = ["command_line"]
 
 #: Manifest keys that `forkecho check` has an option for; all others go by `--set`.
-OPTIONS = ("reply", "framing", "max-connections")
+OPTIONS = ("reply", "framing", "max-connections", "prints")
 
 
 def command_line(header: Header, case_id: str) -> str:
     """What to type to play that case against the same target with the same seed, quoted for a shell."""
     told = dict(header.target)
-    words = ["forkecho", "check"]
+    role: Role = "client" if told.get("role") == "client" else "server"
+    words = ["forkecho", "check-client" if role == "client" else "check"]
     tail: list[str] = []
-    bundled = _bundled(told)
+    bundled = _bundled(told, role)
     if connect := told.get("connect"):
         words += ["--connect", str(connect)]
         plain = Manifest()
@@ -45,11 +47,11 @@ def command_line(header: Header, case_id: str) -> str:
     return shlex.join(words + (_settings(told, plain) if plain else []) + tail)
 
 
-def _bundled(told: dict[str, Any]) -> Manifest | None:
+def _bundled(told: dict[str, Any], role: Role) -> Manifest | None:
     """The manifest of that name that comes with forkecho, if it has the same command."""
-    if told.get("name") not in target.known():
+    if told.get("name") not in target.known(role):
         return None
-    manifest = target.load(str(told["name"])).manifest
+    manifest = target.load(str(told["name"]), role).manifest
     return manifest if manifest.command == told.get("command") else None
 
 
@@ -59,7 +61,7 @@ def _settings(told: dict[str, Any], plain: Manifest) -> list[str]:
     found: list[str] = []
     for key, value in sorted(told.items()):
         # What is known to fail, and what a target is called, changes no case.
-        if key not in defaults or key in ("command", "title", "known") or value == defaults[key]:
+        if key not in defaults or key in ("command", "title", "known", "role") or value == defaults[key]:
             continue
         found += [f"--{key}", str(value)] if key in OPTIONS else ["--set", f"{key}={_value(value)}"]
     return found

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from forkecho.conformance import observe, port, target
+from forkecho.conformance.clients import running
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
 from forkecho.conformance.guardian import PIDS_CGROUPS
@@ -76,6 +77,7 @@ def nothing_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
             guardians.append(self.pid)
 
     monkeypatch.setattr(target, "Guard", Recorded)
+    monkeypatch.setattr(running, "Guard", Recorded)
     monkeypatch.setenv(MARK, mark)
     before, ports = _below(), set(port._used)
     yield mark

@@ -21,10 +21,10 @@ FLOORS = {
     "nouns that know nobody": (
         "address", "deadline", "tcp", "nearest", "inline", "port", "guardian", "fixture", "world", "manifest", "result",
         "requirement",
-        "observe", "wire", "styles", "step",
+        "observe", "wire", "styles", "step", "clients.step",
     ),
     "what is read, and what is made of it": ("guard", "target", "verdict", "case", "plan", "report"),
-    "what happens": ("stage", "acts", "sights", "run", "prove"),
+    "what happens": ("stage", "acts", "sights", "run", "clients", "prove"),
     "faces": ("report.matrix", "specification", "collector", "session", "test_cases", "conftest"),
 }  # fmt: skip
 ORDER = [module for floor in FLOORS.values() for module in floor]
@@ -262,7 +262,11 @@ def test_every_test_states_a_behaviour() -> None:
 def test_every_requirement_is_judged_and_proven(id_: str) -> None:
     """It has a case, and a mutant that breaks it; or it is excluded, and the reason stands with it."""
     one = requirement.load()[id_]
-    manifests = (Manifest(command=["{port}"]), Manifest(command=["{port}"], framing="one-shot"))
+    manifests = (
+        Manifest(command=["{port}"]),
+        Manifest(command=["{port}"], framing="one-shot"),
+        Manifest(command=["{port}", "{message}"], role="client"),
+    )
     cases = [
         case for manifest in manifests for case in expand(manifest).values() if case.requirement.id == id_
     ]

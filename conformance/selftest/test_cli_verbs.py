@@ -111,7 +111,7 @@ def test_without_a_verb_the_help_is_an_error() -> None:
     [
         (["chekc"], "'chekc'; did you mean check"),
         (["--nope"], "--nope"),
-        (["list", "nope"], "'requirements', 'cases', 'targets', 'mutants'"),
+        (["list", "nope"], "'requirements', 'cases', 'targets', 'clients', 'mutants'"),
         (["list", "--target", "nope"], "there is no target 'nope' (there are asyncio, c, "),
         (["list", "--requirement", "ECHO01"], "'ECHO01'; did you mean ECHO-01"),
         (["list", "cases", "--group", "FROK"], "did you mean FORK"),

@@ -63,6 +63,9 @@ PREDICATES: dict[str, Any] = {
     "fixed_port": False,
     "transport": "unix",
     "families": ["dual"],
+    "role": "client",
+    "stdin": True,
+    "idle_timeout": True,
 }
 
 

@@ -24,7 +24,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: From a verb to the module with its `command`, and what `forkecho --help` says of it.
 VERBS = {
     "check": ("forkecho.cli.check", "Judge a server."),
-    "list": ("forkecho.cli.list_", "List requirements, cases, targets or mutants."),
+    "check-client": ("forkecho.cli.check_client", "Judge a client."),
+    "list": ("forkecho.cli.list_", "List requirements, cases, targets, clients or mutants."),
     "explain": ("forkecho.cli.explain", "Explain a requirement or a case."),
     "report": ("forkecho.cli.report", "Show the record of a run in another format."),
     "schema": ("forkecho.cli.schema", "Print the JSON Schema of the record of a run."),

@@ -18,7 +18,7 @@ from forkecho.conformance.report import FORMATS
 from forkecho.conformance.result import CaseLine, Run, Verdict
 from forkecho.conformance.session import play
 
-__all__ = ["command"]
+__all__ = ["command", "judge", "selection"]
 
 #: Verdicts that need no line of their own while the run goes on.
 QUIET = (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KNOWN)
@@ -89,12 +89,7 @@ def command(
     judged = with_settings(named(ctx, name, connect, pid), options)
     plan = Plan(
         target=judged,
-        selection=Selection(
-            case=list(options["cases"]),
-            requirement=[one.upper() for one in options["requirements"]],
-            group=[one.upper() for one in options["groups"]],
-            level=[one.lower() for one in options["levels"]],
-        ),
+        selection=selection(options),
         seed=seed,
         scale=timeout_scale,
         repeat=repeat,
@@ -102,10 +97,27 @@ def command(
         strict=strict,
         python=python,
     )
-    for path in (output, junit):
-        writable(path)
     # A server that runs already is one server: several workers would be each other's noise.
     workers = 1 if connect else jobs or min(os.cpu_count() or 1, 4)
+    judge(ctx, plan, workers, output, junit, stop_first)
+
+
+def selection(options: dict[str, Any]) -> Selection:
+    """Which cases the options choose."""
+    return Selection(
+        case=list(options["cases"]),
+        requirement=[one.upper() for one in options["requirements"]],
+        group=[one.upper() for one in options["groups"]],
+        level=[one.lower() for one in options["levels"]],
+    )
+
+
+def judge(
+    ctx: click.Context, plan: Plan, workers: int, output: Path | None, junit: Path | None, stop_first: bool
+) -> None:
+    """Play the plan, write what is to be written, show the rest, and leave with the exit code of the run."""
+    for path in (output, junit):
+        writable(path)
     run, missing = watched(plan, workers, stop_first)
     for path, form in ((output, "jsonl"), (junit, "junit")):
         if path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from forkecho.cli.list_ import either
 from forkecho.cli.saved import save
-from forkecho.conformance import specification, target
+from forkecho.conformance import specification
 
 __all__ = ["command"]
 
@@ -21,4 +22,4 @@ def command(name: str, judged: str) -> None:
     Of a requirement: its source, why it matters, what judges it, and how to fix a server that fails it. Of a
     case: what it judges, and its steps.
     """
-    save(specification.explain(name, target.load(judged).manifest), None)
+    save(specification.explain(name, either(judged).manifest), None)

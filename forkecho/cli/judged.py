@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class ServerCommand(click.Command):
-    """A command whose words after `--` are a server's command line, whatever they look like."""
+    """A command whose words after `--` are the command line that is judged, whatever they look like."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep what follows `--` for `named`, and parse the rest."""
@@ -32,7 +32,7 @@ class ServerCommand(click.Command):
             ctx.meta["server"] = args[at + 1 :]
             args = args[:at]
             if not ctx.meta["server"]:
-                raise click.UsageError("after -- comes the command that starts the server", ctx)
+                raise click.UsageError("after -- comes the command that is to be judged", ctx)
         return super().parse_args(ctx, args)
 
 
@@ -107,11 +107,13 @@ def address(text: str) -> tuple[str, int]:
     return str(best[4][0]), int(number)
 
 
-def with_settings(judged: Target, options: dict[str, Any]) -> Target:
-    """The target with what was said about it on the command line."""
+def with_settings(judged: Target, options: dict[str, Any], command: Sequence[str] = ()) -> Target:
+    """The target with what was said about it on the command line, its command too where that is to come with it."""
     raw = msgspec.to_builtins(judged.manifest)
-    for key in ("reply", "framing", "max_connections"):
-        if options[key] is not None:
+    if command:
+        raw["command"] = list(command)
+    for key in ("reply", "framing", "max_connections", "prints", "idle_timeout"):
+        if options.get(key) is not None:
             raw[key.replace("_", "-")] = options[key]
     for setting in options["settings"]:
         key, equals, value = setting.partition("=")
@@ -122,6 +124,9 @@ def with_settings(judged: Target, options: dict[str, Any]) -> Target:
         except tomllib.TOMLDecodeError:
             raw[key] = value  # a text without its quotes
     manifest = fixture.convert(raw, Manifest, f"target {judged.name}")
+    if manifest.role != judged.manifest.role:
+        verb = "check" if manifest.role == "server" else "check-client"
+        raise click.UsageError(f"a {manifest.role} is judged by `forkecho {verb}`")
     return msgspec.structs.replace(judged, manifest=manifest)
 
 

@@ -12,6 +12,7 @@ from forkecho.conformance import prove, requirement, target
 from forkecho.conformance.nearest import nearest
 from forkecho.conformance.plan import Plan, Selection, UnknownId, select
 from forkecho.conformance.requirement import GROUPS
+from forkecho.conformance.target import Role, Target
 
 __all__ = ["KINDS", "command"]
 
@@ -20,25 +21,43 @@ Row = tuple[str, ...]
 
 def requirements(chosen: Selection, judged: str) -> Iterable[Row]:
     """Id, level, title; those that do not apply to the target say why."""
-    manifest = target.load(judged).manifest
+    manifest = either(judged).manifest
     for one in requirement.load().values():
         if one.group in (chosen.group or GROUPS) and one.id in (chosen.requirement or [one.id]):
-            unmet = one.applies.unmet(manifest)
+            others = f"judges {one.role}s" if one.role != manifest.role else ""
+            unmet = others or one.applies.unmet(manifest)
             yield one.id, one.level, one.title + (f" (n/a: {unmet})" if unmet else "")
 
 
 def cases(chosen: Selection, judged: str) -> Iterable[Row]:
     """Id, requirement, title; those that do not apply to the target say why."""
-    plan = Plan(target=target.load(judged), selection=chosen)
+    plan = Plan(target=either(judged), selection=chosen)
     for case in select(plan):
         unfit = plan.unfit(case)
         yield case.id, case.requirement.id, case.title + (f" (n/a: {unfit})" if unfit else "")
 
 
+def either(judged: str) -> Target:
+    """The server of that name, or else the client, with `client:` before a name that both have."""
+    name = judged.removeprefix("client:")
+    is_client = name != judged or (name not in target.known() and name in target.known("client"))
+    return target.load(name, "client" if is_client else "server")
+
+
 def targets(chosen: Selection, judged: str) -> Iterable[Row]:
     """Name, title; one that cannot be started here says what it needs."""
-    for name in target.known():
-        manifest = target.load(name).manifest
+    yield from rows("server")
+
+
+def clients(chosen: Selection, judged: str) -> Iterable[Row]:
+    """Name, title; as for servers."""
+    yield from rows("client")
+
+
+def rows(role: Role) -> Iterable[Row]:
+    """Name and title of every target of a role."""
+    for name in target.known(role):
+        manifest = target.load(name, role).manifest
         lacks = manifest.needs if manifest.needs and not shutil.which(manifest.needs.program) else None
         package = f", Debian package {lacks.debian}" if lacks and lacks.debian else ""
         yield name, manifest.title + (f" (not installed: {lacks.program}{package})" if lacks else "")
@@ -57,14 +76,18 @@ KINDS: dict[str, Callable[[Selection, str], Iterable[Row]]] = {
     "requirements": requirements,
     "cases": cases,
     "targets": targets,
+    "clients": clients,
     "mutants": mutants,
 }
 
 
-@click.command(short_help="List requirements, cases, targets or mutants.")
+@click.command(short_help="List requirements, cases, targets, clients or mutants.")
 @click.argument("kind", type=click.Choice(list(KINDS)), default="requirements")
 @click.option(
-    "--target", "judged", default="reference", help="Requirements and cases as they are for it (reference)."
+    "--target",
+    "judged",
+    default="reference",
+    help="Requirements and cases as they are for it (reference); client:NAME for a client.",
 )
 @click.option(
     "--requirement", "ids", multiple=True, metavar="ID", help="Only what belongs to this requirement."
@@ -77,7 +100,7 @@ KINDS: dict[str, Callable[[Selection, str], Iterable[Row]]] = {
     help="Only what belongs to this group (ECHO, FORK, ...).",
 )
 def command(kind: str, judged: str, ids: tuple[str, ...], groups: tuple[str, ...]) -> None:
-    """List requirements (when nothing is said), cases, targets or mutants, a line each."""
+    """List requirements (when nothing is said), cases, targets, clients or mutants, a line each."""
     chosen = Selection(requirement=[one.upper() for one in ids], group=[one.upper() for one in groups])
     for given, there_are, what in (
         (chosen.requirement, requirement.load(), "requirement"),

@@ -1,0 +1,1 @@
+"""The suite turned round: it is the server, and what is judged is a client."""
