@@ -49,6 +49,8 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
     families: list[Family] = []
     stdin: bool | None = None
     idle_timeout: bool | None = None
+    announce: bool | None = None
+    told_host: bool | None = None
 
     def unmet(self, manifest: Manifest) -> str:
         """Why a target with this manifest is outside, or an empty text when it is inside."""
@@ -80,7 +82,7 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
         if self.min_connections and 0 < manifest.max_connections < self.min_connections:
             return f"the target declares max-connections = {manifest.max_connections}, below {self.min_connections}"
         if self.fixed_port is not None and manifest.fixed_port != self.fixed_port:
-            return "the target picks its port itself"
+            return "the target picks its port itself" if self.fixed_port else "the target is told its port"
         if self.transport and manifest.transport != self.transport:
             return (
                 "the target listens on a UNIX socket" if self.transport == "tcp" else "the target speaks TCP"
@@ -98,6 +100,14 @@ class Applies(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
                 "the target declares no idle-timeout"
                 if self.idle_timeout
                 else "the target declares an idle-timeout"
+            )
+        if self.announce is not None and bool(manifest.announce) != self.announce:
+            return "the target announces no port" if self.announce else "the target announces its port"
+        if self.told_host is not None and manifest.takes("host") != self.told_host:
+            return (
+                "the target is not told where to listen"
+                if self.told_host
+                else "the target is told where to listen"
             )
         return ""
 

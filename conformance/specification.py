@@ -84,6 +84,10 @@ def in_words(applies: Applies) -> str:
         said.append("a message on standard input" if applies.stdin else "a message as an argument")
     if applies.idle_timeout is not None:
         said.append("a declared idle-timeout" if applies.idle_timeout else "no declared idle-timeout")
+    if applies.announce is not None:
+        said.append("a port that it announces" if applies.announce else "a port that it does not announce")
+    if applies.told_host is not None:
+        said.append("an address that it is told" if applies.told_host else "an address of its own choice")
     whom = f"{applies.role}" if applies.role else "target"
     return f"{whom}s with {', and '.join(said)}" if said else f"every {whom}"
 

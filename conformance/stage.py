@@ -507,7 +507,7 @@ class Stage:
         """
         world = step.world()
         if step.full_output:
-            announced = self.running.announced()
+            announced = wait_for(self.running.announced, Deadline(self.patience(2.0)))
             if announced is None:
                 raise Unobservable("on which stream the target announces its port was not seen")
             world = msgspec.structs.replace(world, full=announced[0])

@@ -150,6 +150,10 @@ class Observer(ABC):
         """What it has had of the processors; nothing when it has gone."""
 
     @abstractmethod
+    def exit_status(self, process: Process) -> int | None:
+        """How it ended, as waitpid(2) will tell its parent: of a zombie, where that may be seen; else None."""
+
+    @abstractmethod
     def local_pids(self, process: Process) -> tuple[int, ...]:
         """Its PID in each PID namespace that it is in, the outermost first."""
 

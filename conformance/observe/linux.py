@@ -276,6 +276,16 @@ class LinuxObserver(Observer):
             return count if self._identity(process.pid) == process else 0
         return 0
 
+    def exit_status(self, process: Process) -> int | None:
+        """See `Observer.exit_status`; field 52 of /proc/PID/stat, which reads as 0 for those who may not know."""
+        stat = _stat(process.pid)
+        if stat is None or stat[1][0] != "Z" or int(stat[1][19]) != process.start:
+            return None
+        with suppress(OSError):
+            if os.geteuid() in (0, os.stat(f"/proc/{process.pid}").st_uid):
+                return int(stat[1][49])
+        return None
+
     def local_pids(self, process: Process) -> tuple[int, ...]:
         """See `Observer.local_pids`; the NSpid line of /proc/PID/status."""
         with suppress(OSError), open(f"/proc/{process.pid}/status", errors="replace") as file:

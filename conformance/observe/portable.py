@@ -138,6 +138,10 @@ class PortableObserver(Observer):
             return psutil.Process(process.pid).num_fds()
         return 0
 
+    def exit_status(self, process: Process) -> int | None:
+        """See `Observer.exit_status`; psutil does not tell."""
+        return None
+
     def local_pids(self, process: Process) -> tuple[int, ...]:
         """See `Observer.local_pids`; without PID namespaces there is one."""
         return (process.pid,)

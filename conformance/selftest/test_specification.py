@@ -66,6 +66,8 @@ PREDICATES: dict[str, Any] = {
     "role": "client",
     "stdin": True,
     "idle_timeout": True,
+    "announce": False,
+    "told_host": False,
 }
 
 

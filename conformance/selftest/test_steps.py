@@ -42,7 +42,8 @@ def play(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseL
         # A shipped case must have something echoed; here a step is looked at by itself.
         monkeypatch.setattr("forkecho.conformance.case.check", lambda case, place: None)
         place = "{path}" if "unix" in manifest.get("families", ()) else "{port}"
-        declared = Manifest(command=["{python}", "{here}/moody.py", place, mood], **manifest)
+        script = manifest.pop("script", "moody.py")
+        declared = Manifest(command=["{python}", f"{{here}}/{script}", place, mood], **manifest)
         (case,) = expand(declared).values()
         judged = Target(name="moody", manifest=declared, here=str(HERE))
         with Bench(Plan(target=judged, scale=scale), builds, canary=None) as bench:
@@ -185,6 +186,92 @@ def test_what_does_not_come_is_told(
     assert line.verdict is Verdict.FAIL, line
     assert expected in line.expected
     assert seen in line.seen
+
+
+@pytest.mark.parametrize(
+    ("mood", "steps", "expected", "seen"),
+    [
+        ("announces-zero", [{"see": "announced"}], ", on which it listens, to be announced", "port 0 on stdout"),
+        ("announces-nothing", [{"see": "announced"}], ", on which it listens, to be announced", "nothing of the form "),
+        ("everywhere", [{"see": "own-address"}], "to be listened on at 127.0.0.1 alone", "it listens on 0.0.0.0"),
+        ("waits", [{"launch": "port-taken"}, {"see": "gave-up", "within": 1.0}], "cannot have its address to exit", "is alive"),
+        ("ends-well", [{"launch": "port-taken"}, {"see": "gave-up"}], "with another status than 0", "exit status 0"),
+        ("shares", [{"launch": "second"}, {"see": "sole-listener"}], "one server alone to listen on", "one more, process "),
+        ("wants-stderr", [{"launch": "another", "closed": [2]}], "to listen with descriptor 2 closed", "exited with 1 before"),
+        ("speaks-first", [{"launch": "another", "full-output": True}], "to listen with stdout a full pipe", "has not listened"),
+        (
+            "children-fail",
+            [{"expect": "accepted"}, {"freeze": "owner"}, {"close": "a"}, {"see": "gone"}, {"see": "child-status"}],
+            "exit status 0 of the process of connection a",
+            "exit status 3",
+        ),
+        (
+            "complains",
+            [{"expect": "accepted"}, {"mark": ["stderr"]}, {"reset": "a"}, {"see": "gone"}, {"see": "quiet"}],
+            "at most one line on stderr",
+            "2 lines, the last: 'was reset'",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_start_is_told(
+    play: Callable[..., CaseLine], mood: str, steps: list[dict[str, Any]], expected: str, seen: str
+) -> None:
+    """Where it listens, what it announces, what it does where it cannot, what its children leave."""
+    announces = (
+        r"listening on port (\d+)" if mood in ("announces-zero", "announces-nothing", "speaks-first") else ""
+    )
+    line = play(
+        mood,
+        *[{"open": "a"}, PING, *steps],
+        scale=SHORT,
+        script="starter.py",
+        announce=announces,
+        ready_within=2.5,
+    )
+
+    assert line.verdict is Verdict.FAIL, line
+    assert expected in line.expected
+    assert seen in line.seen
+
+
+@pytest.mark.parametrize(
+    ("mood", "steps"),
+    [
+        ("honest", [{"see": "announced"}, {"launch": "another", "full-output": True}]),
+        ("honest", [{"see": "own-address"}, {"launch": "port-taken"}, {"see": "gave-up"}]),
+        ("honest", [{"launch": "second"}, {"see": "sole-listener"}]),
+        ("honest", [{"launch": "another", "closed": [0, 2]}, {"open": "b"}, {"exchange": {"text": "x"}, "on": "b"}]),
+        (
+            "honest",
+            [{"expect": "accepted"}, {"freeze": "owner"}, {"close": "a"}, {"see": "gone"}, {"see": "child-status"}],
+        ),
+        ("honest", [{"expect": "accepted"}, {"mark": ["stderr"]}, {"reset": "a"}, {"see": "gone"}, {"see": "quiet"}]),
+    ],
+)  # fmt: skip
+def test_an_honest_start_is_found_good(
+    play: Callable[..., CaseLine], mood: str, steps: list[dict[str, Any]]
+) -> None:
+    """The same steps, and a server that does what it must."""
+    line = play(mood, {"open": "a"}, PING, *steps, script="starter.py", announce=r"listening on port (\d+)")
+
+    assert line.verdict is Verdict.PASS, line
+
+
+def test_where_an_announcement_stands_must_be_known_to_hold_it_up(play: Callable[..., CaseLine]) -> None:
+    """A full pipe in the place of another stream would show nothing."""
+    line = play(
+        "announces-nothing",
+        {"open": "a"},
+        PING,
+        {"launch": "another", "full-output": True},
+        scale=SHORT,
+        script="starter.py",
+        announce="(port)",
+        ready_within=1.0,
+    )
+
+    assert line.verdict is Verdict.INCONCLUSIVE
+    assert "on which stream" in line.reason
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,10 @@ def test_what_is_printed_on_a_terminal_is_kept(builds: Builds) -> None:
 
 def test_one_that_speaks_before_it_listens_waits_for_a_reader(builds: Builds) -> None:
     """With a full pipe as its output it never listens, and with the other stream full it does."""
-    first = worldly("speaks-first", ready_within=0.5)
     with pytest.raises(NotReady, match="has not listened"):
-        launch(first, builds, world=World(full="stdout"))
-    launch(first, builds, world=World(full="stderr")).stop()
-    launch(worldly(), builds, world=World(full="stdout")).stop()
+        launch(worldly("speaks-first", ready_within=0.5), builds, world=World(full="stdout"))
+    launch(worldly("speaks-first", ready_within=PATIENT), builds, world=World(full="stderr")).stop()
+    launch(worldly(ready_within=PATIENT), builds, world=World(full="stdout")).stop()
 
 
 @pytest.mark.parametrize("mood", ["honest", "speaks-first"])
@@ -90,7 +89,7 @@ def test_a_port_that_is_announced_wrongly_or_not_at_all_is_found_nevertheless(bu
     with launch(worldly("says-zero", announce=ANNOUNCES), builds) as running:
         assert running.announced() == ("stdout", 0)
         assert running.address[1]
-    with launch(worldly("", announce=ANNOUNCES, ready_within=0.5), builds) as running:
+    with launch(worldly("", announce=ANNOUNCES, ready_within=5.0), builds) as running:
         assert running.announced() is None
         assert running.address[1]
     with launch(worldly("honest", announce=ANNOUNCES), builds, world=World(full="stdout")) as running:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forkecho.conformance.sights import ending, holding, serving
+from forkecho.conformance.sights import ending, holding, serving, starting
 from forkecho.conformance.sights.holding import mark as mark
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import See
@@ -40,7 +40,12 @@ SEE: dict[str, Callable[[Stage, See], None]] = {
     "no-sibling": holding.no_sibling,
     "single-thread": holding.single_thread,
     "exit-status": ending.exit_status,
+    "child-status": ending.child_status,
     "quiet": ending.quiet,
+    "announced": starting.announced,
+    "own-address": starting.own_address,
+    "gave-up": starting.gave_up,
+    "sole-listener": starting.sole_listener,
     "bounded": holding.bounded,
     "unchanged": holding.unchanged,
     "idle-cpu": holding.idle_cpu,

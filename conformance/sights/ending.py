@@ -11,7 +11,16 @@ from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import See
 from forkecho.conformance.verdict import Unmet, Unobservable
 
-__all__ = ["exit_status", "gone", "no_listener_left", "no_path", "none_left", "quiet", "reaped"]
+__all__ = [
+    "child_status",
+    "exit_status",
+    "gone",
+    "no_listener_left",
+    "no_path",
+    "none_left",
+    "quiet",
+    "reaped",
+]
 
 
 def gone(stage: Stage, step: See) -> None:
@@ -116,13 +125,43 @@ def exit_status(stage: Stage, step: See) -> None:
         raise Unmet(f"exit status 0, death by {sent.name}, or {128 + sent}", f"{_exit(status[-1])}")
 
 
+def child_status(stage: Stage, step: See) -> None:
+    """The roots of the processes that were born for each connection, which have exited, ended with 0.
+
+    Its status is its parent's to know: it can be read of a zombie that the parent has not reaped yet, and is told to us of an
+    orphan.
+    """
+    for name in stage.members(step.on):
+        _status_of(stage, name)
+
+
+def _status_of(stage: Stage, name: str) -> None:
+    born = stage.born.get(name, {})
+    pids = {process.pid for process in born}
+    roots = [process for process, sighting in born.items() if sighting.facts.ppid not in pids]
+    if not roots:
+        raise Unmet(f"connection {name} to have a process of its own", "none was born for it")
+    for process in roots:
+        status = stage.running.exit_status(process)
+        if status is None:
+            status = stage.observer.exit_status(process)
+        if status is None:
+            raise Unobservable(
+                f"how process {process.pid} ended cannot be seen: it was reaped at once, or may not be looked at"
+            )
+        if status:
+            code = os.waitstatus_to_exitcode(status)
+            raise Unmet(f"exit status 0 of the process of connection {name}", _exit(code))
+
+
 def _exit(code: int) -> str:
     return f"death by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
 def quiet(stage: Stage, step: See) -> None:
-    """At most one new line on stderr since the mark, once the owner has gone; one that stays is judged elsewhere."""
-    wait_for(lambda: not stage.observer.alive(stage.owner), Deadline(stage.patience(step.within or 2.0)))
+    """At most one new line on stderr since the mark; after a signal, once the owner has gone: one that stays is judged elsewhere."""
+    if stage.signalled:
+        wait_for(lambda: not stage.observer.alive(stage.owner), Deadline(stage.patience(step.within or 2.0)))
     text = stage.running.output("stderr")[stage.marks.get("stderr", 0) :]
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:

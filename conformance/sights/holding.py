@@ -153,6 +153,8 @@ def mark(stage: Stage, step: Mark) -> None:
             for name in stage.members(step.on):
                 stage.marks[f"holders {name}"] = stage.holders(stage.connection(name))
         elif what == "stderr":
+            if not stage.running.ours:
+                raise Unobservable("what a server prints that the suite has not started goes elsewhere")
             stage.marks["stderr"] = len(stage.running.output("stderr"))
         else:
             stage.marks[what] = _measure(stage, what)

@@ -1,0 +1,57 @@
+"""Starts, and has its children end, as its second argument says."""
+
+import os
+import signal
+import socket
+import sys
+import time
+
+from honest import echo
+
+
+def handle(connection, mood):
+    """One connection, and how its process ends."""
+    try:
+        echo(connection)
+    except ConnectionError:
+        if mood == "complains":
+            os.write(2, b"a client\nwas reset\n")
+        os._exit(1)
+    os._exit(3 if mood == "children-fail" else 0)
+
+
+port, mood = int(sys.argv[1]), sys.argv[2]
+if mood == "wants-stderr":
+    os.fstat(2)
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if mood == "shares":
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+try:
+    listener.bind(("0.0.0.0" if mood == "everywhere" else "127.0.0.1", port))
+    if mood == "speaks-first":
+        os.write(1, b"listening on port %d\n" % listener.getsockname()[1])
+    listener.listen(128)
+except OSError:
+    if mood == "waits":
+        signal.pause()
+    sys.exit(0 if mood == "ends-well" else 1)
+if mood == "announces-zero":
+    os.write(1, b"listening on port 0\n")
+if mood == "honest":
+    os.write(1, b"listening on port %d\n" % listener.getsockname()[1])
+children = set()
+listener.settimeout(0.05)
+while True:
+    children = {pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]}
+    try:
+        connection, _ = listener.accept()
+    except (TimeoutError, BlockingIOError):
+        time.sleep(0)
+        continue
+    child = os.fork()
+    if child == 0:
+        listener.close()
+        handle(connection, mood)
+    children.add(child)
+    connection.close()
