@@ -20,11 +20,11 @@ PACKAGE = "forkecho.conformance"
 FLOORS = {
     "nouns that know nobody": (
         "address", "deadline", "tcp", "nearest", "inline", "port", "guardian", "fixture", "world", "manifest", "result",
-        "requirement",
+        "model", "requirement",
         "observe", "wire", "styles", "step", "clients.step",
     ),
     "what is read, and what is made of it": ("guard", "target", "verdict", "case", "plan", "report"),
-    "what happens": ("stage", "acts", "sights", "run", "clients", "prove"),
+    "what happens": ("stage", "acts", "sights", "classify", "run", "clients", "prove"),
     "faces": ("report.matrix", "specification", "collector", "session", "test_cases", "conftest"),
 }  # fmt: skip
 ORDER = [module for floor in FLOORS.values() for module in floor]

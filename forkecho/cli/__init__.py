@@ -25,6 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERBS = {
     "check": ("forkecho.cli.check", "Judge a server."),
     "check-client": ("forkecho.cli.check_client", "Judge a client."),
+    "classify": ("forkecho.cli.classify", "Name the concurrency model of a server."),
     "list": ("forkecho.cli.list_", "List requirements, cases, targets, clients or mutants."),
     "explain": ("forkecho.cli.explain", "Explain a requirement or a case."),
     "report": ("forkecho.cli.report", "Show the record of a run in another format."),

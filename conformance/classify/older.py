@@ -1,0 +1,61 @@
+"""Servers whose connections are held by processes that were there before: pools of processes, threads, event loops."""
+
+from __future__ import annotations
+
+from forkecho.conformance.classify import threads
+from forkecho.conformance.classify.found import Found
+from forkecho.conformance.classify.scene import DONE_AFTER, Client, Scene
+from forkecho.conformance.model import Model
+
+__all__ = ["examine"]
+
+#: Further connections that are held at once, to see whether another process takes one, where there are others.
+MORE = 6
+EXITS_WITHIN = 1.0  # seconds for a process that serves one connection only to exit after it
+
+
+def examine(scene: Scene, a: Client, b: Client) -> Found:
+    """Neither connection has a process that was born for it: do they share one?"""
+    if not _apart(a, b):
+        c = _elsewhere(scene, a)
+        if c is None:
+            return threads.examine(scene, a, b)
+        b = c
+    owner = scene.running.owner
+    newcomers = {process for process in b.held_by if not a.census.knew(process)} & b.older
+    if owner in a.held_by and newcomers and owner not in b.held_by:
+        scene.note(
+            "listener",
+            f"its owner serves a, and who has taken b was born with a: {scene.describe(newcomers)}",
+        )
+        return Found(model=Model.ROLE_SWAP)
+    return Found(model=Model.ONE_SHOT_POOL if _exits(scene, a) else Model.PREFORK)
+
+
+def _apart(a: Client, b: Client) -> bool:
+    """Each has a process that has not the other; that others have both is how pools are forked at times."""
+    return bool(a.held_by - b.held_by and b.held_by - a.held_by)
+
+
+def _elsewhere(scene: Scene, a: Client) -> Client | None:
+    """A connection that is held by another process than the first, where there are processes that might."""
+    if len(scene.everybody()) < 2:
+        return None
+    for number in range(MORE):
+        client = scene.meet(f"more-{number + 1}")
+        if _apart(a, client):
+            return client
+    return None
+
+
+def _exits(scene: Scene, a: Client) -> bool:
+    """The process that served a connection exits with it: gone, or nobody wants to run any more."""
+    served = set(a.held_by) - {scene.running.owner}
+    scene.close(a)
+
+    def gone() -> bool:
+        return any(not scene.observer.alive(process) for process in served)
+
+    exits = bool(served) and scene.until(gone, EXITS_WITHIN, DONE_AFTER)
+    scene.note("close a", f"{scene.describe(served)} {'exits' if exits else 'stays'}")
+    return exits
