@@ -9,23 +9,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import forkecho
-from forkecho.conformance import observe
+from forkecho.conformance import observe, target
 from forkecho.conformance.case import Case
+from forkecho.conformance.classify import classify
 from forkecho.conformance.clients.bench import try_start
 from forkecho.conformance.collector import Collector
+from forkecho.conformance.model import Classification, explanation
 from forkecho.conformance.plan import Plan, select, spec_digest
-from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, totals
-from forkecho.conformance.target import Builds, NotReady
+from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, Verdict, totals
+from forkecho.conformance.target import Builds, NotReady, Running
 from forkecho.conformance.verdict import exit_code
 
 __all__ = ["play"]
+
+#: A run of fewer cases is over in a moment: the model is looked for only where it may explain a failure.
+FEW = 20
+CLASSIFY_WITHIN = 5.0  # seconds; one that takes longer to be told is not worth the wait
 
 Told = Callable[[CaseLine], object]
 
@@ -49,17 +55,21 @@ def play(
     clock = time.monotonic()
     collector = Collector(plan, cases, told)
     builds = Builds()
-    missing = ""
+    missing, model = "", None
     try:
         with _terminable():
-            missing = _try_start(plan, builds)
+            missing, model = _try_start(plan, builds, look=len(cases) >= FEW)
             if not missing:
                 _pytest(msgspec.structs.replace(plan, built=builds.place), cases, collector, jobs, stop_first)
+                if model is None and any(map(_to_explain, collector.results())):
+                    with suppress(Exception):  # that it cannot be looked at once more changes no verdict
+                        _, model = _try_start(plan, builds, look=True)
     except KeyboardInterrupt:
         collector.interrupted = True
     finally:
         builds.close()
     lines = collector.results(f"the target never became ready: {missing}" if missing else "")
+    lines = [_explained(line, model) for line in lines]
     code = exit_code(lines, strict=plan.strict, interrupted=collector.interrupted)
     if missing and not collector.interrupted:
         code = 4
@@ -68,7 +78,7 @@ def play(
         forkecho=forkecho.__version__,
         spec=spec_digest(),
         target=plan.target.describe(),
-        model=None,
+        model=str(model) if model else None,
         host=_host(),
         seed=plan.seed,
         selection=_told_selection(plan),
@@ -85,13 +95,39 @@ def play(
     return Run(header=header, cases=tuple(sorted(lines, key=lambda line: line.id)), footer=footer), missing
 
 
-def _try_start(plan: Plan, builds: Builds) -> str:
-    """Build and start the target once, before workers do it many times; why that failed."""
+def _try_start(plan: Plan, builds: Builds, *, look: bool) -> tuple[str, Classification | None]:
+    """Build and start the target once, before workers do it many times: why that failed, and which model it has.
+
+    Args:
+        look: which model it has is wanted.
+    """
     try:
-        try_start(plan, builds)
+        if plan.target.manifest.role == "client":
+            try_start(plan, builds)
+            return "", None
+        with target.start(plan.target, builds, scale=plan.scale, python=plan.python) as running:
+            return "", _model(running, plan.scale) if look else None
     except NotReady as error:
-        return str(error)
-    return ""
+        return str(error), None
+
+
+def _model(running: Running, scale: float) -> Classification:
+    """Which model a target is seen to use; a fault of ours in finding out must not fail the run."""
+    try:
+        return classify(running, scale=scale, budget=CLASSIFY_WITHIN)
+    except Exception as error:
+        return Classification(model=None, reason=f"the suite failed: {type(error).__name__}: {error}")
+
+
+def _to_explain(line: CaseLine) -> bool:
+    """A failure of a kind that the model may explain."""
+    return line.verdict in (Verdict.FAIL, Verdict.WARN) and line.group in ("FORK", "CONC")
+
+
+def _explained(line: CaseLine, model: Classification | None) -> CaseLine:
+    """A failure with the model as its reason, where that is one."""
+    why = explanation(model.model, line.requirement) if model and _to_explain(line) else ""
+    return msgspec.structs.replace(line, reason=why) if why and not line.reason else line
 
 
 def _pytest(plan: Plan, cases: list[Case], collector: Collector, jobs: int, stop_first: bool) -> None:

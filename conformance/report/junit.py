@@ -67,7 +67,9 @@ def add(suite: ElementTree.Element, case: CaseLine, element: str) -> None:
     if not element:
         return
     inner = ElementTree.SubElement(testcase, element)
-    words = case.reason or f"expected {case.expected}; seen: {case.seen}"
+    # Of a failure what was seen comes first; the model may be its reason.
+    failed = f"expected {case.expected}; seen: {case.seen}"
+    words = failed if case.verdict in (Verdict.FAIL, Verdict.WARN) else case.reason or failed
     if element != "system-out":
         inner.set("message", printable(f"{case.verdict.value}: {words}"))
     if element == "skipped":

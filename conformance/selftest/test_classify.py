@@ -17,14 +17,18 @@ import psutil
 import pytest
 
 from forkecho.cli.classify import agreed
-from forkecho.conformance import fixture, prove, target
+from forkecho.conformance import fixture, prove, session, target
 from forkecho.conformance.classify import classify, threads
 from forkecho.conformance.classify.scene import Scene
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.model import UNKEPT, WAYS, Classification, Flag, Model, explanation
 from forkecho.conformance.observe import Facts, Process, Task
 from forkecho.conformance.observe.linux import LinuxObserver
+from forkecho.conformance.plan import Plan, Selection
+from forkecho.conformance.report import console, junit
 from forkecho.conformance.requirement import load as requirements
+from forkecho.conformance.result import Run, Verdict
+from forkecho.conformance.session import FEW, play
 from forkecho.conformance.target import Builds, NotInstalled, Running, Target
 
 WITHIN = 60.0  # seconds; most take less than one, but the machine may be busy
@@ -364,6 +368,8 @@ def test_what_is_frozen_is_thawed_although_we_are_killed(nothing_left: str, buil
             str(owner),
             "--reply",
             running.manifest.reply,
+            "--timeout-scale",
+            "30",  # frozen for three seconds, which nobody can miss
         ]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd="/") as one:
             frozen = wait_for(lambda: stopped_below(owner), Deadline(WITHIN))
@@ -441,3 +447,57 @@ def test_an_explanation_is_one_sentence() -> None:
     assert explanation(Model.ITERATIVE, "ECHO-10") == ""
     assert explanation(None, "FORK-01") == ""
     assert os.linesep not in explanation(Model.THREAD, "FORK-01")
+
+
+# In a run of the suite
+
+
+def played(name: str, **selection: list[str]) -> Run:
+    """The run of some cases against a target."""
+    plan = Plan(target=target.load(name), selection=Selection(**selection), scale=0.3)
+    run, missing = play(plan, jobs=4)
+    assert missing == ""
+    return run
+
+
+def test_a_run_of_many_cases_names_the_model(nothing_left: str) -> None:
+    """In the header of the record, from which all reports are made."""
+    run = played("c", case=["buffer/whole@*", "echo/*"])
+
+    assert run.header.selected >= FEW
+    assert run.header.model == "fork-per-connection (direct)"
+
+
+def test_a_run_of_few_cases_that_pass_does_not_look_for_it(nothing_left: str) -> None:
+    """It would take longer than the cases."""
+    assert played("c", requirement=["FORK-01"]).header.model is None
+
+
+def test_a_failure_is_explained_by_the_model(nothing_left: str) -> None:
+    """In the one case that is played, and in words; what was expected and seen is told as well."""
+    run = played("threading", case=["process/born"])
+    (case,) = run.cases
+
+    assert run.header.model == "thread-per-connection"
+    assert case.verdict is Verdict.FAIL
+    assert case.reason.startswith("each connection is served by a thread of its own")
+    assert case.seen.startswith("held by process ")
+    assert f"reason    {case.reason[:40]}" in console.render(run)
+    assert f"model     {run.header.model}" in console.render(run)
+    assert f'message="fail: expected {case.expected}' in junit.render(run)
+
+
+def test_a_fault_of_ours_in_finding_out_does_not_fail_the_run(
+    nothing_left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header says that the model is undetermined, and why."""
+
+    def broken(running: Running, **_: object) -> Classification:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(session, "classify", broken)
+    monkeypatch.setattr(session, "FEW", 1)
+    run = played("c", requirement=["ECHO-14"])
+
+    assert run.header.model == "undetermined: the suite failed: ZeroDivisionError: oops"
+    assert run.footer.exit == 0
