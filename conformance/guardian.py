@@ -238,7 +238,8 @@ class Guardian:
         starts: dict[int, int] = {}
         for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
             fields = stat(name) if name.isdigit() else None
-            if fields and fields[0] not in (b"Z", b"X"):
+            # One whose first thread has ended looks like a zombie while others run.
+            if fields and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1):
                 parents[int(name)], starts[int(name)] = int(fields[1]), int(fields[19])
         found: set[int] = set()
         grown = True

@@ -215,9 +215,11 @@ class LinuxObserver(Observer):
         if stat is None:
             return None
         name, fields = stat
-        return Facts(
-            process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=fields[0], command=name
-        )
+        state = fields[0]
+        if state == "Z" and int(fields[17]) > 1:  # its first thread has ended, and others have not
+            other = _stat(pid, _living(pid))
+            state = other[1][0] if other else state
+        return Facts(process=Process(pid, int(fields[19])), ppid=int(fields[1]), state=state, command=name)
 
     def stopped(self, process: Process) -> bool:
         """See `Observer.stopped`."""
@@ -272,7 +274,7 @@ class LinuxObserver(Observer):
     def descriptors(self, process: Process) -> int:
         """See `Observer.descriptors`."""
         with suppress(OSError):
-            count = len(os.listdir(f"/proc/{process.pid}/fd"))
+            count = len(os.listdir(f"/proc/{process.pid}/fd") or os.listdir(_folder(process.pid, "fd")))
             return count if self._identity(process.pid) == process else 0
         return 0
 
@@ -367,11 +369,30 @@ def _children(pid: int) -> Iterator[int]:
             yield from map(int, file.read().split())
 
 
+def _living(pid: int) -> str:
+    """A thread of a process that has not ended, empty where there is none; the first ends like any other (pthread_exit(3))."""
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            stat = _stat(pid, thread)
+            if stat is not None and stat[1][0] not in "ZX":
+                return thread
+    return ""
+
+
+def _folder(pid: int, name: str) -> str:
+    """Where a process tells of itself when its first thread, which has let go of everything, has ended."""
+    thread = _living(pid)
+    return f"/proc/{pid}/task/{thread}/{name}" if thread else f"/proc/{pid}/{name}"
+
+
 def _links(pid: int) -> Iterator[str]:
     """What the descriptors of a process are links to."""
     folder = f"/proc/{pid}/fd"
     try:
         names = os.listdir(folder)
+        if not names:
+            folder = _folder(pid, "fd")
+            names = os.listdir(folder)
     except OSError:  # gone, or somebody else's
         return
     for name in names:

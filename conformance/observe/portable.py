@@ -83,6 +83,8 @@ class PortableObserver(Observer):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             state = LETTERS.get(process.status(), "S")
+            if state == "Z" and process.num_threads() > 1:
+                state = "S"  # its first thread has ended, and others have not
             start = int(process.create_time() * 100)
             command = ""
             with suppress(psutil.Error):

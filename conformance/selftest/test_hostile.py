@@ -310,6 +310,11 @@ def test_closed_outputs_do_not_keep_a_server_from_passing(play: Callable[..., Ca
     assert play(hostile("mute"), "process/born", 1.0).verdict is Verdict.PASS
 
 
+def test_a_server_whose_first_thread_has_ended_is_judged_and_ended(play: Callable[..., CaseLine]) -> None:
+    """To the kernel it looks like a zombie, to its clients it does not; nothing of it is left."""
+    assert play(hostile("headless"), "process/frozen", 1.0).verdict is Verdict.PASS
+
+
 def test_a_target_inherits_its_standard_streams_and_nothing_else(builds: Builds) -> None:
     """No descriptor of the suite gets into a target: it could speak for it, or keep its connections open."""
     idle = hostile("deaf", ready_within=0.3)

@@ -552,6 +552,33 @@ def test_the_best_observer_of_linux() -> None:
     assert isinstance(observe.here(), LinuxObserver)
 
 
+#: A process whose first thread has ended, while another holds a listener; it waits for its input to end.
+HEADLESS = """
+import ctypes, socket, threading
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=sys.stdin.read).start()
+print(listener.getsockname()[1], flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_is_alive(
+    observer: Observer, script: Callable[..., tuple[int, list[int]]]
+) -> None:
+    """It is no zombie while another thread runs, and what it holds is seen."""
+    pid, (port,) = script(HEADLESS)
+    first = Path(f"/proc/{pid}/task/{pid}/stat")
+    assert wait_for(lambda: first.read_text().rpartition(") ")[2].startswith("Z"), Deadline(WITHIN))
+    process = facts_of(observer, pid).process
+
+    assert observer.alive(process)
+    assert process in {facts.process for facts in observer.descendants(os.getpid()) if facts.alive}
+    if isinstance(observer, LinuxObserver):  # psutil looks at the first thread alone
+        (found,) = observer.listeners(port)
+        assert observer.holders([found.key], [pid])[found.key] == {process}
+        assert observer.descriptors(process) >= 4
+
+
 # UNIX sockets
 
 

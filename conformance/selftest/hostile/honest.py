@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 
 
 def listen(port, host="127.0.0.1"):
@@ -30,7 +31,8 @@ def echo(connection):
 
 def serve(listener, handle=echo):
     """A child for every connection, for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:
