@@ -20,6 +20,7 @@ from forkecho.conformance.step import (
     BLOCKING_MAX,
     VERBS,
     Bind,
+    Call,
     Close,
     Exchange,
     Expect,
@@ -135,7 +136,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def spoils(self) -> bool:
         """The target that it begins with must be its own: others could not go on with it, or had used it before."""
         return self.own or any(
-            isinstance(step, (Bind, Signal, Limit, Lift))
+            isinstance(step, (Bind, Call, Signal, Limit, Lift))
             or (isinstance(step, Launch) and step.launch not in ("another", "port-taken"))
             or (
                 isinstance(step, (Freeze, Thaw))

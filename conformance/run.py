@@ -18,6 +18,7 @@ from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import (
     Bind,
+    Call,
     Close,
     Exchange,
     Expect,
@@ -104,6 +105,7 @@ PERFORM: dict[type[Step], Callable[[Stage, Any], None]] = {
     See: sights.see,
     Launch: launch,
     Bind: acts.bind,
+    Call: acts.call,
     Idle: acts.idle,
     Mark: sights.mark,
 }
@@ -146,6 +148,7 @@ class Bench:
             python=plan.python,
             max_connections=options.max_connections,
             family=options.family,
+            serving=options.serving,
             on=on,
             world=world or options.world(),
         )

@@ -15,6 +15,7 @@ from forkecho.conformance.world import World
 __all__ = [
     "VERBS",
     "Bind",
+    "Call",
     "Close",
     "Exchange",
     "Expect",
@@ -246,6 +247,7 @@ class See(Step, frozen=True, kw_only=True):
         "unchanged",
         "idle-cpu",
         "keepalive",
+        "returned",
     ]
     within: float = 0.0
     of: list[str] = []
@@ -268,6 +270,7 @@ class Launch(Step, frozen=True, kw_only=True):
     closed: list[Literal[0, 1, 2]] = []
     full_output: bool = False
     terminal: bool = False
+    serving: bool = True  # one that is used in process serves at once
     family: Family | None = None  # what it is to listen on; the first that it declares unless told
 
     def world(self) -> World:
@@ -280,6 +283,14 @@ class Bind(Step, frozen=True, kw_only=True):
     """Bind the target's own port, with SO_REUSEADDR, as its successor would."""
 
     bind: Literal["port"]
+
+
+class Call(Step, frozen=True, kw_only=True):
+    """Have the host of a server that is used in process make a call, and go on at once; see `host.py`."""
+
+    call: Literal[
+        "serve", "serve-in-main", "shutdown", "shutdown-from-handler", "server-close", "bear", "wait"
+    ]
 
 
 class Idle(Step, frozen=True, kw_only=True):
@@ -320,6 +331,7 @@ VERBS: dict[str, type[Step]] = {
     "see": See,
     "launch": Launch,
     "bind": Bind,
+    "call": Call,
     "idle": Idle,
     "mark": Mark,
 }

@@ -23,6 +23,7 @@ from forkecho.conformance import fixture, observe, port
 from forkecho.conformance.address import Address, Place, family_of, is_unix, place_of, written
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
+from forkecho.conformance.hosted import HOST, Hosted, HostLost
 from forkecho.conformance.manifest import Family, Manifest
 from forkecho.conformance.observe import Facts, Listener, Observer, Process
 from forkecho.conformance.world import USUAL, Stream, World
@@ -225,6 +226,7 @@ class Running:
         self.family: Family = target.manifest.families[0]  # what it listens on
         self.blind = ""  # why it cannot be observed
         self.limit = target.manifest.max_connections
+        self.hosted: Hosted | None = None  # who uses it in process, and calls it as we say
         self._port: port.Port | None = None
         self._builds: Builds | None = None  # what was built is needed for as long as this runs
 
@@ -346,6 +348,7 @@ def launch(
     family: Family | None = None,
     on: Address | None = None,
     world: World = USUAL,
+    serving: bool = True,
 ) -> Running:
     """Start a target and wait until it listens, as the kernel shows it: no connection is made.
 
@@ -356,6 +359,7 @@ def launch(
         family: what it is to listen on, where it is not the first that it declares.
         on: where, if it must be where an earlier launch was.
         world: what it inherits, where that is not the usual.
+        serving: have one that is used in process serve.
 
     Raises:
         NotInstalled: its program is missing.
@@ -374,6 +378,13 @@ def launch(
     try:
         # A scale below 1 is for what a target never does: to listen is not of that kind.
         _await_listener(running, Deadline(target.manifest.ready_within * max(1.0, scale)))
+        if target.manifest.in_process and running.folder:
+            running.hosted = Hosted(running.folder)
+            if serving:
+                running.hosted.call("serve")
+    except HostLost as error:
+        running.stop(politely=False)
+        raise NotReady(f"target {target.name} is to be used in process: {error}") from None
     except BaseException:
         running.stop(politely=False)
         raise
@@ -423,6 +434,7 @@ def begin(
         "path": host if family == "unix" else "",
         "python": python,
         "here": target.here,
+        "suite": str(HOST.parent),
         "dir": str(folder),
         "build": "",
         "max-connections": str(max_connections or manifest.demand),

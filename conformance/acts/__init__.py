@@ -18,10 +18,15 @@ from forkecho.conformance.acts.doing import reset as reset
 from forkecho.conformance.acts.doing import send as send
 from forkecho.conformance.acts.doing import stuff as stuff
 from forkecho.conformance.acts.doing import vanish as vanish
+from forkecho.conformance.acts.hosting import WORDS as WORDS
+from forkecho.conformance.acts.hosting import call as call
+from forkecho.conformance.acts.hosting import hosted_by as hosted_by
 
 __all__ = [
     "EXPECT",
+    "WORDS",
     "bind",
+    "call",
     "close",
     "cut",
     "exchange",
@@ -30,6 +35,7 @@ __all__ = [
     "expect_queued",
     "expect_unread",
     "half_close",
+    "hosted_by",
     "idle",
     "open_",
     "reset",

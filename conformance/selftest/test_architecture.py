@@ -19,11 +19,11 @@ PACKAGE = "forkecho.conformance"
 #: A package stands for its modules, which may import each other, unless one of them has a place of its own.
 FLOORS = {
     "nouns that know nobody": (
-        "address", "deadline", "tcp", "nearest", "inline", "port", "guardian", "fixture", "world", "manifest", "result",
+        "address", "deadline", "tcp", "nearest", "inline", "port", "guardian", "host", "fixture", "world", "manifest", "result",
         "model", "requirement",
         "observe", "wire", "styles", "step", "clients.step",
     ),
-    "what is read, and what is made of it": ("guard", "target", "verdict", "case", "plan", "report"),
+    "what is read, and what is made of it": ("guard", "hosted", "target", "verdict", "case", "plan", "report"),
     "what happens": ("stage", "acts", "sights", "classify", "run", "clients", "prove"),
     "faces": ("report.matrix", "specification", "collector", "session", "test_cases", "conftest"),
 }  # fmt: skip
@@ -164,7 +164,7 @@ def test_client_sockets_are_opened_by_one_module() -> None:
 
 
 def test_only_the_launch_and_the_guardian_start_processes() -> None:
-    """Builds in `target`, the nursery in `guard`, targets in `guardian`; nobody else forks."""
+    """Builds in `target`, the nursery in `guard`, targets in `guardian`, a child of the `host`'s own; nobody else forks."""
     found = set()
     for module, path in modules().items():
         for name, call, _ in calls(ast.parse(path.read_text(encoding="utf-8"))):
@@ -174,7 +174,7 @@ def test_only_the_launch_and_the_guardian_start_processes() -> None:
             ):
                 found.add(module)
 
-    assert found == {"guard", "guardian", "target"}
+    assert found == {"guard", "guardian", "host", "target"}
 
 
 def test_nobody_sleeps() -> None:

@@ -174,6 +174,7 @@ def test_what_must_come_comes(play: Callable[..., CaseLine], mood: str, steps: l
         ("echo", [{"see": "no-listener-left"}], "nobody to listen on port ", "holds a listener"),
         ("echo", [{"see": "gone", "on": "owner"}], "the listener's owner to exit", "is alive"),
         ("echo", [{"see": "exit-status"}], "the server to exit after SIGTERM", "is alive"),
+        ("echo", [{"expect": "unserved", "on": ["b"]}], "no further client to be served for 0.3 s", "connection b was served"),
         ("echo", [{"bind": "port"}], "to be free for a successor at once", "EADDRINUSE, still listened on by process "),
     ],
 )  # fmt: skip
@@ -311,6 +312,26 @@ def test_a_path_that_is_left_behind_is_told(play: Callable[..., CaseLine]) -> No
     assert line.verdict is Verdict.FAIL, line
     assert line.expected.startswith("the path of the UNIX socket to be gone")
     assert line.seen.endswith("/socket is there")
+
+
+@pytest.mark.parametrize("step", [{"call": "shutdown"}, {"see": "returned", "of": ["shutdown"]}])
+def test_a_server_that_is_not_used_in_process_cannot_be_called(
+    play: Callable[..., CaseLine], step: dict[str, Any]
+) -> None:
+    """Nothing is concluded."""
+    line = play("echo", {"open": "a"}, PING, step)
+
+    assert line.verdict is Verdict.INCONCLUSIVE
+    assert "not used in process" in line.reason
+
+
+def test_newcomers_that_wait_or_are_refused_are_not_served(play: Callable[..., CaseLine]) -> None:
+    """Whether they are refused, or nobody accepts them."""
+    newcomers = {"expect": "unserved", "on": ["b", "c"]}
+    end: list[dict[str, Any]] = [{"open": "a"}, PING, {"signal": "KILL"}, {"see": "gone", "on": "owner"}]
+
+    assert play("accepts-nobody", newcomers).verdict is Verdict.PASS
+    assert play("echo", *end, {"see": "no-listener-left"}, newcomers).verdict is Verdict.PASS
 
 
 def test_a_parent_cannot_be_claimed_by_a_connection_that_said_nothing(play: Callable[..., CaseLine]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forkecho.conformance.sights import ending, holding, serving, starting
+from forkecho.conformance.sights import ending, holding, hosting, serving, starting
 from forkecho.conformance.sights.holding import mark as mark
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import See
@@ -50,4 +50,5 @@ SEE: dict[str, Callable[[Stage, See], None]] = {
     "unchanged": holding.unchanged,
     "idle-cpu": holding.idle_cpu,
     "keepalive": holding.keepalive,
+    "returned": hosting.returned,
 }

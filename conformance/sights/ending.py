@@ -62,9 +62,10 @@ def none_left(stage: Stage, step: See) -> None:
 
 
 def _zombies(stage: Stage) -> list[Process]:
-    """Children of the listener's owner that have exited and were not waited for."""
+    """Children of the listener's owner that have exited and were not waited for; not those of its host's own."""
     below = stage.observer.descendants(stage.owner.pid, thorough=True)
-    return [facts.process for facts in below if not facts.alive and facts.ppid == stage.owner.pid]
+    ended = {facts.process for facts in below if not facts.alive and facts.ppid == stage.owner.pid}
+    return sorted(ended - stage.not_the_servers)
 
 
 def reaped(stage: Stage, step: See) -> None:
