@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Classification", "Evidence", "Flag", "Model", "explanation"]
+__all__ = ["Classification", "Evidence", "Flag", "Model", "explainable", "explanation"]
 
 
 class Model(StrEnum):
@@ -84,24 +84,44 @@ WAYS = {
     Model.MIXED: "some connections get a process of their own, and others none",
 }
 
-#: What each model cannot keep, by requirement. Of a decoy, say, that the new process does the work.
+#: What each model cannot keep, by requirement: where no process is made for a connection, none can be looked at; and where
+#: one connection is served at a time, what opens several of them fails.
 NO_PROCESS = (
     "FORK-01", "FORK-02", "FORK-03", "FORK-04", "FORK-06", "FORK-07", "FORK-09", "FORK-11", "FORK-13", "FORK-14", "FORK-15",
+    "HYG-01", "HYG-02", "HYG-05",
 )  # fmt: skip
-ONE_AT_A_TIME = ("CONC-01", "CONC-02", "CONC-03", "CONC-04", "CONC-05", "CONC-09")
+ONE_AT_A_TIME = (
+    "CONC-01", "CONC-02", "CONC-03", "CONC-04", "CONC-05", "CONC-06", "CONC-07", "CONC-08", "CONC-09", "CONC-10",
+    "FORK-04", "FORK-05", "FORK-06", "FORK-10", "FORK-11", "FORK-12",
+)  # fmt: skip
 UNKEPT: dict[Model, tuple[str, ...]] = {
-    Model.SERIAL_FORK: (*ONE_AT_A_TIME, "FORK-04", "FORK-06"),
-    Model.DECOY: ("FORK-06", "FORK-07", "FORK-12", "FORK-13", "FORK-14"),
-    Model.HYBRID: ("FORK-07", "FORK-14"),
-    Model.ONE_SHOT_POOL: NO_PROCESS,
+    Model.SERIAL_FORK: ONE_AT_A_TIME,
+    Model.DECOY: (
+        "FORK-04",
+        "FORK-06",
+        "FORK-07",
+        "FORK-12",
+        "FORK-13",
+        "FORK-14",
+        "HYG-01",
+        "HYG-03",
+        "HYG-05",
+    ),
+    Model.HYBRID: ("FORK-07", "FORK-14", "HYG-05"),
+    Model.ONE_SHOT_POOL: (*NO_PROCESS, "CONC-02", "CONC-09"),
     Model.PREFORK: (*NO_PROCESS, "FORK-05", "CONC-02", "CONC-09"),
     Model.ROLE_SWAP: (*NO_PROCESS, "FORK-10"),
     Model.THREAD: (*NO_PROCESS, "FORK-05", "FORK-12"),
     Model.THREAD_POOL: (*NO_PROCESS, "FORK-05", "FORK-12", "CONC-02", "CONC-09"),
     Model.EVENT_LOOP: (*NO_PROCESS, "FORK-05"),
-    Model.ITERATIVE: (*NO_PROCESS, *ONE_AT_A_TIME, "FORK-05"),
+    Model.ITERATIVE: (*NO_PROCESS, *ONE_AT_A_TIME),
     Model.MIXED: NO_PROCESS,
 }
+
+
+def explainable(requirement: str) -> bool:
+    """There is a model that cannot keep it."""
+    return any(requirement in ids for ids in UNKEPT.values())
 
 
 def explanation(model: Model | None, requirement: str) -> str:

@@ -21,7 +21,7 @@ from forkecho.conformance.case import Case
 from forkecho.conformance.classify import classify
 from forkecho.conformance.clients.bench import try_start
 from forkecho.conformance.collector import Collector
-from forkecho.conformance.model import Classification, explanation
+from forkecho.conformance.model import Classification, explainable, explanation
 from forkecho.conformance.plan import Plan, select, spec_digest
 from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, Verdict, totals
 from forkecho.conformance.target import Builds, NotReady, Running
@@ -121,7 +121,7 @@ def _model(running: Running, scale: float) -> Classification:
 
 def _to_explain(line: CaseLine) -> bool:
     """A failure of a kind that the model may explain."""
-    return line.verdict in (Verdict.FAIL, Verdict.WARN) and line.group in ("FORK", "CONC")
+    return line.verdict in (Verdict.FAIL, Verdict.WARN) and explainable(line.requirement)
 
 
 def _explained(line: CaseLine, model: Classification | None) -> CaseLine:

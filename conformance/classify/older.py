@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forkecho.conformance.classify import threads
 from forkecho.conformance.classify.found import Found
-from forkecho.conformance.classify.scene import DONE_AFTER, Client, Scene
+from forkecho.conformance.classify.scene import DONE_AFTER, Answer, Client, Scene
 from forkecho.conformance.model import Model
 
 __all__ = ["examine"]
@@ -41,10 +41,20 @@ def _elsewhere(scene: Scene, a: Client) -> Client | None:
     """A connection that is held by another process than the first, where there are processes that might."""
     if len(scene.everybody()) < 2:
         return None
-    for number in range(MORE):
-        client = scene.meet(f"more-{number + 1}")
+    held: list[Client] = []
+    while len(held) < MORE:
+        client = scene.open(f"more-{len(held) + 1}")
+        if client is None:
+            break
+        held.append(client)
+        if scene.greet(client) is not Answer.CAME:
+            scene.note(f"connection {client.name}", "not served while the others are held")
+            break
+        scene.look(client)
         if _apart(a, client):
             return client
+    for client in held:
+        scene.close(client)
     return None
 
 

@@ -23,12 +23,10 @@ def examine(scene: Scene, a: Client, b: Client) -> Found:
     process = a.held_by | b.held_by
     if not scene.tasks(process):
         raise Undecided("one process holds all connections; its threads cannot be told apart here")
-    if scene.one_shot:
-        b = scene.meet("c")  # nothing was sent on it yet
-    woken = [wakers(scene, client, process, 1 if scene.one_shot else PINGS) for client in (a, b)]
-    for client, threads in zip((a, b), woken, strict=True):
-        scene.note(f"messages on {client.name}", f"wake the threads {[sorted(one) for one in threads]}")
-    model, own = model_of(*woken)
+    times = 1 if scene.one_shot else PINGS
+    woken_b = wakers(scene, b, process, times)  # while the other, where nothing was sent yet, is still held
+    woken_a = wakers(scene, a, process, times)
+    model, own = model_of(woken_a, woken_b)
     if model is None:
         raise Undecided(
             "one process holds all connections, and which of its threads serve them cannot be told"
@@ -58,6 +56,7 @@ def wakers(scene: Scene, client: Client, processes: set[Process], times: int) ->
             }
         )
         before = after
+    scene.note(f"messages on {client.name}", f"wake the threads {[sorted(one) for one in found]}")
     return found
 
 

@@ -21,7 +21,7 @@ from forkecho.conformance import fixture, prove, session, target
 from forkecho.conformance.classify import classify, threads
 from forkecho.conformance.classify.scene import Scene
 from forkecho.conformance.deadline import Deadline, wait_for
-from forkecho.conformance.model import UNKEPT, WAYS, Classification, Flag, Model, explanation
+from forkecho.conformance.model import UNKEPT, WAYS, Classification, Flag, Model, explainable, explanation
 from forkecho.conformance.observe import Facts, Process, Task
 from forkecho.conformance.observe.linux import LinuxObserver
 from forkecho.conformance.plan import Plan, Selection
@@ -61,6 +61,7 @@ ZOO = {
     "busy-threads": "thread-per-connection",
     "child-accepts": "fork-per-connection (direct), child holds the listener",
     "double-fork": "fork-per-connection (indirect)",
+    "few-threads": "thread pool",
     "forks-with-help": "hybrid",
     "late-start": "event loop",
     "lazy-thread-pool": "thread pool",
@@ -92,7 +93,7 @@ ZOO = {
 ONE_SHOT = {
     name: ZOO[name]
     for name in (
-        "child-accepts", "double-fork", "lazy-thread-pool", "mixed", "never-exits", "one-shot-pool", "parent-leak",
+        "child-accepts", "double-fork", "few-threads", "lazy-thread-pool", "mixed", "never-exits", "one-shot-pool", "parent-leak",
         "reuseport-pool", "role-swap", "scm-rights-pool", "serial-fork", "short-queue", "thread-pool",
     )
 }  # fmt: skip
@@ -446,6 +447,7 @@ def test_an_explanation_is_one_sentence() -> None:
     assert explanation(Model.FORK, "CONC-01") == ""
     assert explanation(Model.ITERATIVE, "ECHO-10") == ""
     assert explanation(None, "FORK-01") == ""
+    assert (explainable("FORK-01"), explainable("ECHO-10")) == (True, False)
     assert os.linesep not in explanation(Model.THREAD, "FORK-01")
 
 
