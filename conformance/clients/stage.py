@@ -187,7 +187,7 @@ class ClientStage:
         if not peer.ending:
             raise Unmet(
                 f"the client to end its direction, or the connection, within {patience:g} s",
-                f"{len(peer.received)} bytes, then silence; {self.state()}",
+                f"{count(len(peer.received))}, then silence; {self.state()}",
             )
         if step.take == "nothing-more" and bytes(peer.received) != message:
             self.object_to(bytes(peer.received))
