@@ -17,12 +17,15 @@ and either the `result` or the `error`. A call that does not return says nothing
     server-close            server_close(), in a thread of its own
     bear                    start a child process that is not the server's, and see it end, without waiting for it
     wait                    wait for that child: the result is its exit status
+    visit                   connect to the server as a client of its own, and have one byte echoed
+    leave                   close that connection
 """
 
 import ast
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -41,6 +44,7 @@ class Host:
         # type: (str) -> None
         self.server = None  # type: Any  # made later, so that whoever sees it listen can call
         self.child = 0
+        self.client = None  # type: Any
         self.count = 0
         self.in_handler = 0
         self.in_main = 0
@@ -127,6 +131,18 @@ class Host:
         _, status = os.waitpid(self.child, 0)
         return os.WEXITSTATUS(status)
 
+    def visit(self):
+        # type: () -> None
+        """Be a client of the server, in the same process."""
+        self.client = socket.create_connection(self.server.server_address)
+        self.client.sendall(b"x")
+        self.client.recv(1)
+
+    def leave(self):
+        # type: () -> None
+        """Be one no longer; the server sees the end of the stream if nobody else holds this end."""
+        self.client.close()
+
 
 CALLS = {  # type: Dict[str, Callable[[Host], Optional[int]]]
     "serve": Host.serve,
@@ -136,6 +152,8 @@ CALLS = {  # type: Dict[str, Callable[[Host], Optional[int]]]
     "server-close": Host.server_close,
     "bear": Host.bear,
     "wait": Host.wait,
+    "visit": Host.visit,
+    "leave": Host.leave,
 }
 
 

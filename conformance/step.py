@@ -289,7 +289,15 @@ class Call(Step, frozen=True, kw_only=True):
     """Have the host of a server that is used in process make a call, and go on at once; see `host.py`."""
 
     call: Literal[
-        "serve", "serve-in-main", "shutdown", "shutdown-from-handler", "server-close", "bear", "wait"
+        "serve",
+        "serve-in-main",
+        "shutdown",
+        "shutdown-from-handler",
+        "server-close",
+        "bear",
+        "wait",
+        "visit",
+        "leave",
     ]
 
 

@@ -17,6 +17,8 @@ WORDS = {
     "shutdown-from-handler": "shutdown() in a signal handler, in the main thread",
     "server-close": "server_close()",
     "bear": "a child process of the host's own to end",
+    "visit": "a client in the host's own process to be served",
+    "leave": "that client to leave",
     "wait": "waitpid() for a child process of the host's own",
 }
 
