@@ -135,6 +135,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def spoils(self) -> bool:
         """The target that it begins with must be its own: others could not go on with it, or had used it before."""
+        # What comes after another one was started is about that one.
+        about_it = itertools.takewhile(
+            lambda step: not (isinstance(step, Launch) and step.launch == "another"), self.steps
+        )
         return self.own or any(
             isinstance(step, (Bind, Call, Signal, Limit, Lift))
             or (isinstance(step, Launch) and step.launch not in ("another", "port-taken"))
@@ -142,7 +146,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
                 isinstance(step, (Freeze, Thaw))
                 and {"owner", "baseline"} & set(names(getattr(step, verb(step))))
             )
-            for step in self.steps
+            for step in about_it
         )
 
     def unfit(self, manifest: Manifest) -> str:

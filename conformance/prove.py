@@ -199,6 +199,8 @@ def _examine(mutant: Mutant, builds: Builds, full: bool, only: frozenset[str], s
             for case in tried:
                 ended, _ = bench.play(case)
                 played += 1
+                if ended.verdict is Verdict.NOT_APPLICABLE:
+                    continue
                 verdicts[id_] = _worse(verdicts.get(id_, Verdict.PASS), ended.verdict)
                 if ended.verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
                     complaints.append(f"{case.id}: {ended.verdict.value}: {ended.reason}")

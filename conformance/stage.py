@@ -518,7 +518,7 @@ class Stage:
         try:
             another = self._launcher.start(step, None, world)
         except NotReady as error:
-            raise Unmet(f"the server to start and to listen {world}", str(error)) from None
+            raise Unmet(f"the server to start and to listen {world}".strip(), str(error)) from None
         self._take(another)
 
     def _take(self, running: Running) -> None:

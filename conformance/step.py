@@ -239,6 +239,9 @@ class See(Step, frozen=True, kw_only=True):
         "exit-status",
         "child-status",
         "quiet",
+        "signals",
+        "descriptors",
+        "not-repeated",
         "announced",
         "own-address",
         "gave-up",
@@ -310,7 +313,7 @@ class Idle(Step, frozen=True, kw_only=True):
 class Mark(Step, frozen=True, kw_only=True):
     """Remember what the target holds now, for a later `see = "unchanged"` or `"same"`."""
 
-    mark: list[Literal["descriptors", "memory", "processes", "holders", "stderr"]]
+    mark: list[Literal["descriptors", "memory", "processes", "holders", "stderr", "words", "output", "files"]]
 
 
 class Repeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -55,6 +55,12 @@ FOLDERS = {"server": "targets", "client": "clients"}
 
 SETTLED = 0.003  # seconds in which a target that listens must start no further process to be called ready
 STOP_WITHIN = 3.0  # seconds for an orderly end between cases; whoever takes longer is killed
+Value = TypeVar("Value")
+
+EXTENSIONS = (
+    4  # of the time that a target on a loaded machine is given to start; one that spins has an end, too
+)
+WORTH_WAITING = 0.1  # of that time: who was kept from running for less has had its chance
 TAIL = 400  # characters of a target's output that are shown
 
 
@@ -276,6 +282,27 @@ class Running:
             return (self.folder / stream).read_text(errors="replace")
         return ""
 
+    def wait_for(self, look: Callable[[], Value], deadline: Deadline) -> Value:
+        """As `deadline.wait_for`, for what a target that starts must do, however loaded the machine is.
+
+        The time in which its processes wanted to run and were not let is given to it once more, a few times at most.
+        """
+        seconds, waited = deadline.seconds, 0.0
+        for _ in range(EXTENSIONS):
+            if seen := wait_for(look, deadline):
+                return seen
+            before, waited = waited, self._waited()
+            if waited - before < seconds * WORTH_WAITING:
+                return seen
+            deadline = Deadline(min(seconds, waited - before))
+        return wait_for(look, deadline)
+
+    def _waited(self) -> float:
+        """Seconds for which its live processes have wanted to run and were not let; see `observe.Effort`."""
+        if self.observer is None:
+            return 0.0
+        return sum(self.observer.effort(facts.process).waited for facts in self.alive())
+
     def announced(self) -> tuple[Stream, int] | None:
         """On which stream it has announced its port, and which; None while it has not, or need not."""
         if not self.manifest.announce:
@@ -495,7 +522,7 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
         # Of one that forks away a quick look may see nobody at the moment when the child between ends.
         return "" if family or running.left() else "ended"
 
-    seen = wait_for(look, deadline)
+    seen = running.wait_for(look, deadline)
     if seen != "ready":
         raise NotReady(_why_not(running, seen, deadline.seconds))
 

@@ -14,6 +14,7 @@ from forkecho.conformance.result import CaseLine, ExitCode, Verdict
 from forkecho.conformance.target import NotInstalled, NotReady, NotSupported
 
 __all__ = [
+    "Inapplicable",
     "Outcome",
     "Unmet",
     "Unobservable",
@@ -45,6 +46,10 @@ class Unobservable(Exception):
     """What the case must look at cannot be seen; says why."""
 
 
+class Inapplicable(Exception):
+    """The server turns out to be outside what the requirement is about; says how."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A verdict with its words."""
 
@@ -62,6 +67,8 @@ def outcome(error: BaseException | None, level: Level) -> Outcome:
         case Unmet():
             verdict = Verdict.FAIL if level == "must" else Verdict.WARN
             return Outcome(verdict=verdict, expected=error.expected, seen=error.seen)
+        case Inapplicable():
+            return Outcome(verdict=Verdict.NOT_APPLICABLE, reason=str(error))
         case Unobservable() | NotSupported():
             return Outcome(verdict=Verdict.INCONCLUSIVE, reason=str(error))
         case NotReady() | NotInstalled():

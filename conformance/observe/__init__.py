@@ -10,6 +10,7 @@ from forkecho.conformance.observe.base import Effort as Effort
 from forkecho.conformance.observe.base import Endpoint as Endpoint
 from forkecho.conformance.observe.base import Facts as Facts
 from forkecho.conformance.observe.base import Listener as Listener
+from forkecho.conformance.observe.base import Masks as Masks
 from forkecho.conformance.observe.base import Observer as Observer
 from forkecho.conformance.observe.base import Process as Process
 from forkecho.conformance.observe.base import Task as Task
@@ -21,6 +22,7 @@ __all__ = [
     "Endpoint",
     "Facts",
     "Listener",
+    "Masks",
     "Observer",
     "Process",
     "Task",

@@ -10,7 +10,18 @@ import msgspec
 
 from forkecho.conformance.address import Address, Place
 
-__all__ = ["Address", "Census", "Effort", "Endpoint", "Facts", "Listener", "Observer", "Process", "Task"]
+__all__ = [
+    "Address",
+    "Census",
+    "Effort",
+    "Endpoint",
+    "Facts",
+    "Listener",
+    "Masks",
+    "Observer",
+    "Process",
+    "Task",
+]
 
 
 class Process(NamedTuple):
@@ -32,6 +43,13 @@ class Effort(NamedTuple):
 
     ran: float
     waited: float = 0.0
+
+
+class Masks(NamedTuple):
+    """The numbers of the signals that a process has blocked, and of those that it ignores."""
+
+    blocked: frozenset[int]
+    ignored: frozenset[int]
 
 
 class Task(NamedTuple):
@@ -148,6 +166,14 @@ class Observer(ABC):
     @abstractmethod
     def effort(self, process: Process) -> Effort:
         """What it has had of the processors; nothing when it has gone."""
+
+    @abstractmethod
+    def files(self, process: Process) -> dict[int, str]:
+        """What its descriptors are, in the system's words; empty when it has gone, or where that may not be seen."""
+
+    @abstractmethod
+    def masks(self, process: Process) -> Masks | None:
+        """Its blocked and ignored signals, those of its first thread; None when it has gone, or where that cannot be seen."""
 
     @abstractmethod
     def exit_status(self, process: Process) -> int | None:

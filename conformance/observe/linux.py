@@ -25,6 +25,7 @@ from forkecho.conformance.observe.base import (
     Endpoint,
     Facts,
     Listener,
+    Masks,
     Observer,
     Process,
     Task,
@@ -277,6 +278,29 @@ class LinuxObserver(Observer):
             count = len(os.listdir(f"/proc/{process.pid}/fd") or os.listdir(_folder(process.pid, "fd")))
             return count if self._identity(process.pid) == process else 0
         return 0
+
+    def files(self, process: Process) -> dict[int, str]:
+        """See `Observer.files`; the links of /proc/PID/fd."""
+        found = {}
+        folder = f"/proc/{process.pid}/fd"
+        with suppress(OSError):
+            for name in os.listdir(folder):
+                with suppress(OSError):
+                    found[int(name)] = os.readlink(f"{folder}/{name}")
+        return found if self._identity(process.pid) == process else {}
+
+    def masks(self, process: Process) -> Masks | None:
+        """See `Observer.masks`; SigBlk and SigIgn in /proc/PID/status."""
+        found = {}
+        with suppress(OSError), open(f"/proc/{process.pid}/status", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name in ("SigBlk", "SigIgn"):
+                    bits = int(value, 16)
+                    found[name] = frozenset(number for number in range(1, 65) if bits >> (number - 1) & 1)
+        if len(found) < 2 or self._identity(process.pid) != process:
+            return None
+        return Masks(found["SigBlk"], found["SigIgn"])
 
     def exit_status(self, process: Process) -> int | None:
         """See `Observer.exit_status`; field 52 of /proc/PID/stat, which reads as 0 for those who may not know."""

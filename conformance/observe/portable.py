@@ -18,6 +18,7 @@ from forkecho.conformance.observe.base import (
     Endpoint,
     Facts,
     Listener,
+    Masks,
     Observer,
     Process,
     Task,
@@ -139,6 +140,14 @@ class PortableObserver(Observer):
         with suppress(*GONE, psutil.AccessDenied):
             return psutil.Process(process.pid).num_fds()
         return 0
+
+    def files(self, process: Process) -> dict[int, str]:
+        """See `Observer.files`; psutil knows of files alone, which would not be all."""
+        return {}
+
+    def masks(self, process: Process) -> Masks | None:
+        """See `Observer.masks`; psutil does not tell."""
+        return None
 
     def exit_status(self, process: Process) -> int | None:
         """See `Observer.exit_status`; psutil does not tell."""

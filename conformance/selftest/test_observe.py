@@ -661,3 +661,44 @@ def test_the_portable_observer_knows_no_unix_sockets(unix_client: socket.socket)
 
     assert observer.endpoint(theirs(unix_client), ours(unix_client)) is None
     assert observer.listeners(theirs(unix_client)[0]) == []
+
+
+def test_how_a_zombie_has_ended_is_told_where_it_can_be(observer: Observer) -> None:
+    """The kernel keeps it until the parent asks; of one that runs, or has gone, there is nothing to tell."""
+    child = os.fork()
+    if child == 0:
+        os._exit(3)
+    found = wait_for(
+        lambda: (facts := observer.facts(child)) and not facts.alive and facts.process, Deadline(WITHIN)
+    )
+    assert found
+    told = observer.exit_status(found)
+    os.waitpid(child, 0)
+
+    assert told == (3 << 8 if observer.name == "linux" else None)
+    assert observer.exit_status(found) is None
+    assert observer.exit_status(facts_of(observer, os.getpid()).process) is None
+
+
+def test_files_and_signals_are_told_where_they_can_be(observer: Observer) -> None:
+    """What a descriptor is, in the kernel's words; which signals a process has blocked and ignores."""
+    me = facts_of(observer, os.getpid()).process
+    stranger = Process(me.pid, me.start + 1)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    reading, writing = os.pipe()
+    try:
+        files, masks = observer.files(me), observer.masks(me)
+    finally:
+        os.close(reading)
+        os.close(writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    if observer.name == "linux":
+        assert files[reading].startswith("pipe:[")
+        assert files[reading] == files[writing]
+        assert masks
+        assert signal.SIGUSR1 in masks.blocked
+        assert signal.SIGPIPE in masks.ignored
+    else:
+        assert (files, masks) == ({}, None)
+    assert (observer.files(stranger), observer.masks(stranger)) == ({}, None)

@@ -24,6 +24,22 @@ PIDS = "{pid}:{ppid}:{data}"
 PING: dict[str, Any] = {"exchange": {"text": "ping"}}
 SENT: dict[str, Any] = {"send": {"text": "ping"}}
 
+#: What is printed on a terminal before any client, and what a child adds to it on a pipe while its parent is stopped.
+ENDS: list[dict[str, Any]] = [
+    {"launch": "another", "terminal": True},
+    {"mark": ["words"]},
+    {"launch": "another"},
+    {"mark": ["files"]},
+    {"open": "b"},
+    {"expect": "accepted", "on": "b"},
+    {"freeze": "owner"},
+    {"exchange": {"text": "ping"}, "on": "b"},
+    {"mark": ["output"]},
+    {"close": "b"},
+    {"see": "gone", "on": "b"},
+    {"see": "not-repeated"},
+]
+
 pytestmark = [
     pytest.mark.usefixtures("nothing_left"),
     pytest.mark.skipif(sys.platform != "linux", reason="processes must be observed"),
@@ -200,6 +216,11 @@ def test_what_does_not_come_is_told(
         ("shares", [{"launch": "second"}, {"see": "sole-listener"}], "one server alone to listen on", "one more, process "),
         ("wants-stderr", [{"launch": "another", "closed": [2]}], "to listen with descriptor 2 closed", "exited with 1 before"),
         ("speaks-first", [{"launch": "another", "full-output": True}], "to listen with stdout a full pipe", "has not listened"),
+        ("cat-with-all", [{"see": "signals", "within": 0.5}], "with its signals as usual", " cat has SIGHUP blocked"),
+        ("cat-without-sigpipe", [{"see": "signals", "within": 0.5}], "with its signals as usual", " cat ignores SIGPIPE"),
+        ("cat-with-all", [{"see": "descriptors", "within": 0.5}], "descriptors 0, 1 and 2 alone", " cat has descriptor "),
+        ("repeats", ENDS, "nothing that the server had to print before it", "once more: 'a server, at your service'"),
+        ("clears", ENDS, "to leave the server's files alone", "mine has gone"),
         (
             "children-fail",
             [{"expect": "accepted"}, {"freeze": "owner"}, {"close": "a"}, {"see": "gone"}, {"see": "child-status"}],
@@ -227,6 +248,8 @@ def test_what_is_wrong_with_a_start_is_told(
         scale=SHORT,
         script="starter.py",
         announce=announces,
+        cwd="{dir}",
+        env={"PYTHONUNBUFFERED": ""},  # what is not buffered is not repeated
         ready_within=2.5,
     )
 
@@ -241,6 +264,8 @@ def test_what_is_wrong_with_a_start_is_told(
         ("honest", [{"see": "announced"}, {"launch": "another", "full-output": True}]),
         ("honest", [{"see": "own-address"}, {"launch": "port-taken"}, {"see": "gave-up"}]),
         ("honest", [{"launch": "second"}, {"see": "sole-listener"}]),
+        ("cat", [{"see": "signals"}, {"see": "descriptors"}]),
+        ("honest", ENDS),
         ("honest", [{"launch": "another", "closed": [0, 2]}, {"open": "b"}, {"exchange": {"text": "x"}, "on": "b"}]),
         (
             "honest",
@@ -253,9 +278,21 @@ def test_an_honest_start_is_found_good(
     play: Callable[..., CaseLine], mood: str, steps: list[dict[str, Any]]
 ) -> None:
     """The same steps, and a server that does what it must."""
-    line = play(mood, {"open": "a"}, PING, *steps, script="starter.py", announce=r"listening on port (\d+)")
+    announces = r"listening on port (\d+)" if mood == "honest" else ""
+    line = play(mood, {"open": "a"}, PING, *steps, script="starter.py", announce=announces, cwd="{dir}")
 
     assert line.verdict is Verdict.PASS, line
+
+
+@pytest.mark.parametrize("sight", ["signals", "descriptors"])
+def test_what_a_program_inherits_is_asked_only_where_one_is_executed(
+    play: Callable[..., CaseLine], sight: str
+) -> None:
+    """Of a server that serves by itself nothing is said."""
+    line = play("honest", {"open": "a"}, PING, {"see": sight}, script="starter.py")
+
+    assert line.verdict is Verdict.NOT_APPLICABLE
+    assert line.reason == "the server executes no other program for a connection"
 
 
 def test_where_an_announcement_stands_must_be_known_to_hold_it_up(play: Callable[..., CaseLine]) -> None:

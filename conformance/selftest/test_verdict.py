@@ -12,7 +12,16 @@ from forkecho.conformance.manifest import Known
 from forkecho.conformance.requirement import Level
 from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.target import NotInstalled, NotReady
-from forkecho.conformance.verdict import Outcome, Unmet, Unobservable, combine, exit_code, outcome, settle
+from forkecho.conformance.verdict import (
+    Inapplicable,
+    Outcome,
+    Unmet,
+    Unobservable,
+    combine,
+    exit_code,
+    outcome,
+    settle,
+)
 
 
 def line(id_: str, verdict: Verdict, requirement: str = "ECHO-01") -> CaseLine:
@@ -39,6 +48,13 @@ def test_what_is_unmet_counts_by_the_level(level: Level, verdict: str) -> None:
     assert outcome(Unmet("this", "that"), level) == Outcome(
         verdict=Verdict(verdict), expected="this", seen="that"
     )
+
+
+def test_what_turns_out_not_to_apply_is_neither_kept_nor_broken() -> None:
+    """With the reason, as for what a manifest rules out."""
+    ended = outcome(Inapplicable("no program is executed"), "must")
+
+    assert (ended.verdict, ended.reason) == (Verdict.NOT_APPLICABLE, "no program is executed")
 
 
 @pytest.mark.parametrize("level", ["must", "should"])

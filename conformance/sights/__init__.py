@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forkecho.conformance.sights import ending, holding, hosting, serving, starting
+from forkecho.conformance.sights import ending, holding, hosting, inherited, serving, starting
 from forkecho.conformance.sights.holding import mark as mark
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import See
@@ -42,6 +42,9 @@ SEE: dict[str, Callable[[Stage, See], None]] = {
     "exit-status": ending.exit_status,
     "child-status": ending.child_status,
     "quiet": ending.quiet,
+    "signals": inherited.signals,
+    "descriptors": inherited.descriptors,
+    "not-repeated": inherited.not_repeated,
     "announced": starting.announced,
     "own-address": starting.own_address,
     "gave-up": starting.gave_up,

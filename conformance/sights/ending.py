@@ -142,17 +142,24 @@ def _status_of(stage: Stage, name: str) -> None:
     roots = [process for process, sighting in born.items() if sighting.facts.ppid not in pids]
     if not roots:
         raise Unmet(f"connection {name} to have a process of its own", "none was born for it")
-    for process in roots:
-        status = stage.running.exit_status(process)
-        if status is None:
-            status = stage.observer.exit_status(process)
-        if status is None:
-            raise Unobservable(
-                f"how process {process.pid} ended cannot be seen: it was reaped at once, or may not be looked at"
-            )
-        if status:
-            code = os.waitstatus_to_exitcode(status)
-            raise Unmet(f"exit status 0 of the process of connection {name}", _exit(code))
+    level = roots
+    while level:
+        told = [status for process in level if (status := _told(stage, process)) is not None]
+        if bad := [os.waitstatus_to_exitcode(status) for status in told if status]:
+            raise Unmet(f"exit status 0 of the process of connection {name}", _exit(bad[0]))
+        if told:
+            return
+        # One that has gone before the owner was stopped only made the next, which served.
+        pids = {process.pid for process in level}
+        level = [process for process, sighting in born.items() if sighting.facts.ppid in pids]
+    raise Unobservable(
+        f"how {stage.describe(roots)} ended cannot be seen: it was reaped at once, or may not be looked at"
+    )
+
+
+def _told(stage: Stage, process: Process) -> int | None:
+    status = stage.running.exit_status(process)
+    return stage.observer.exit_status(process) if status is None else status
 
 
 def _exit(code: int) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from forkecho.conformance import acts
 from forkecho.conformance.observe import Effort
+from forkecho.conformance.sights import inherited
 from forkecho.conformance.sights.look import each, held_by
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import Idle, Mark, See
@@ -25,6 +27,13 @@ __all__ = [
 
 KEPT_MAX = 16 * 1024 * 1024  # bytes of one client's data inside the server (BUF-06)
 WINDOW = 0.5  # seconds over which the use of processors is measured
+#: What is remembered of what it has printed, and of its files.
+PRINTED: dict[str, Callable[[Stage], Any]] = {
+    "stderr": lambda stage: len(stage.running.output("stderr")),
+    "output": lambda stage: inherited.length(stage.running),
+    "words": inherited.words,
+    "files": lambda stage: inherited.files(stage.running),
+}
 MEMORY_SLACK = 2 * 1024 * 1024  # bytes that a process may grow by without leaking
 
 
@@ -152,10 +161,10 @@ def mark(stage: Stage, step: Mark) -> None:
             stage.await_handover([one.name for one in stage.all(step.on)])
             for name in stage.members(step.on):
                 stage.marks[f"holders {name}"] = stage.holders(stage.connection(name))
-        elif what == "stderr":
-            if not stage.running.ours:
-                raise Unobservable("what a server prints that the suite has not started goes elsewhere")
-            stage.marks["stderr"] = len(stage.running.output("stderr"))
+        elif what in PRINTED and not stage.running.ours:
+            raise Unobservable("what a server prints that the suite has not started goes elsewhere")
+        elif what in PRINTED:
+            stage.marks[what] = PRINTED[what](stage)
         else:
             stage.marks[what] = _measure(stage, what)
 

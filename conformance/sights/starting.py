@@ -42,10 +42,10 @@ def own_address(stage: Stage, step: See) -> None:
 def gave_up(stage: Stage, step: See) -> None:
     """One that was started where somebody listens already has ended, and its exit status says that it failed."""
     running = stage.in_vain
-    deadline = _until_started(stage, step)
-    if not wait_for(lambda: not running.left(), deadline):
+    within = _start_within(stage, step)
+    if not running.wait_for(lambda: not running.left(), Deadline(within)):
         raise Unmet(
-            f"a server that cannot have its address to exit within {deadline.seconds:g} s",
+            f"a server that cannot have its address to exit within {within:g} s",
             f"{stage.describe(running.left())} is alive",
         )
     # The guardian takes note of it a moment after the process has gone.
@@ -69,7 +69,7 @@ def sole_listener(stage: Stage, step: See) -> None:
             return "listens"
         return "" if running.left() else "ended"
 
-    seen = wait_for(look, _until_started(stage, step))
+    seen = running.wait_for(look, Deadline(_start_within(stage, step)))
     if seen == "listens":
         raise Unmet(
             f"one server alone to listen on {stage.running.listens_on}",
@@ -77,7 +77,6 @@ def sole_listener(stage: Stage, step: See) -> None:
         )
 
 
-def _until_started(stage: Stage, step: See) -> Deadline:
-    """By when a server has started or given up; a scale below 1 is for what never comes, and one of the two always does."""
-    within = step.within or stage.in_vain.manifest.ready_within
-    return Deadline(within * max(1.0, stage.scale))
+def _start_within(stage: Stage, step: See) -> float:
+    """Seconds to start or to give up; a scale below 1 is for what never comes, and one of the two always does."""
+    return (step.within or stage.in_vain.manifest.ready_within) * max(1.0, stage.scale)

@@ -9,14 +9,32 @@ import time
 from honest import echo
 
 
+def become_cat(connection, mood):
+    """Everything back by another program, with what it needs, or with more."""
+    if mood == "cat-with-all":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        connection.set_inheritable(True)
+    if mood != "cat-without-sigpipe":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.dup2(connection.fileno(), 0)
+    os.dup2(0, 1)
+    os.execv("/bin/cat", ["cat"])
+
+
 def handle(connection, mood):
     """One connection, and how its process ends."""
+    if mood.startswith("cat"):
+        become_cat(connection, mood)
     try:
         echo(connection)
     except ConnectionError:
         if mood == "complains":
             os.write(2, b"a client\nwas reset\n")
         os._exit(1)
+    if mood == "clears":
+        os.unlink("mine")
+    if mood == "repeats":
+        sys.exit()
     os._exit(3 if mood == "children-fail" else 0)
 
 
@@ -40,6 +58,10 @@ if mood == "announces-zero":
     os.write(1, b"listening on port 0\n")
 if mood == "honest":
     os.write(1, b"listening on port %d\n" % listener.getsockname()[1])
+if mood == "repeats":
+    print("a server, at your service")
+if mood == "clears":
+    open("mine", "w").close()
 children = set()
 listener.settimeout(0.05)
 while True:
