@@ -33,7 +33,6 @@ from forkecho.conformance.wire import Transcript, difference, show
 __all__ = ["DEMANDS", "DO", "ClientStage"]
 
 PATIENCE = 5.0  # seconds in which something must move; passing cases never wait for it
-STARTS_WITHIN = 15.0  # seconds to connect: interpreters are slow to start on a loaded machine
 ENDS_WITHIN = 10.0  # seconds to end once nothing more can come
 READS_WITHIN = 2.0  # seconds for the client to read a piece before the next is sent
 LINES_MAX = 3  # of a complaint; what is longer is a stack trace, or not for people
@@ -130,7 +129,7 @@ class ClientStage:
         """
         if self._peer is None:
             assert self._door, "no step has started the client"
-            patience = STARTS_WITHIN * self.scale
+            patience = self.start_within
             self._peer = self._door.accept(Deadline(patience), lambda: self.client.ended, self.transcript)
             if self._peer is None:
                 raise Unmet(f"a connection from the client within {patience:g} s", self.state())
@@ -148,13 +147,19 @@ class ClientStage:
             else f"{how}, with no word of complaint"
         )
 
+    @property
+    def start_within(self) -> float:
+        """Seconds in which the client must connect: haste is for what it never does, and to start is not of that kind."""
+        return self.manifest.ready_within * max(1.0, self.scale)
+
     def await_end(self, seconds: float) -> None:
         """The client must end.
 
         Raises:
             Unmet: it runs at the deadline.
         """
-        patience = seconds * self.scale
+        # One that was never heard of may still be on its way.
+        patience = seconds * self.scale + (0.0 if self._peer else self.start_within)
         if not self.client.await_end(Deadline(patience)):
             raise Unmet(f"the client to end within {patience:g} s", self.state())
         if self.evidence[-1]["event"] == "started":
