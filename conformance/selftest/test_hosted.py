@@ -152,7 +152,7 @@ def test_socketserver_fails_in_process_what_it_must() -> None:
     limit, passing = "child-of-the-host-at-the-limit", ["child-of-the-host", "nobody-after-the-shutdown"]
     chosen = [f"in-process/{name}" for name in (*failing, limit, *passing)]
 
-    assert verdicts("socketserver-in-process", chosen, scale=0.4) == {
+    assert verdicts("socketserver-in-process", chosen, scale=0.7) == {
         **dict.fromkeys(failing, "fail"),
         limit: "warn",
         **dict.fromkeys(passing, "pass"),
@@ -168,7 +168,7 @@ def patient(**more: Any) -> Target:
 def test_what_does_not_return_is_told_and_so_is_an_error() -> None:
     """In words that need no source."""
     chosen = ["in-process/shutdown", "in-process/shutdown-before-serving"]
-    run, _ = session.play(Plan(target=patient(), selection=Selection(case=chosen), scale=0.1))
+    run, _ = session.play(Plan(target=patient(), selection=Selection(case=chosen), scale=0.5))
 
     assert {line.seen for line in run.cases} == {"it has not"}
     assert {line.expected.partition(" to return")[0] for line in run.cases} == {
