@@ -29,6 +29,7 @@ from forkecho.conformance.step import (
     Lift,
     Limit,
     Open,
+    Reach,
     Reset,
     See,
     Send,
@@ -47,6 +48,8 @@ BUFFERS = (1, 1024, 4096, 8192, 65536)
 
 #: What a UNIX socket takes at once while nobody reads, in bytes; net.core.wmem_default, 212992, less what the kernel adds.
 UNIX_AT_ONCE = 204800
+
+LATE = 3.0  # seconds that what a server does by a clock may be late
 
 Value = int | float | str
 
@@ -180,6 +183,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         for step in self.steps:
             if isinstance(step, Send):
                 yield step.send
+            elif isinstance(step, Reach):
+                yield step.reach
             elif isinstance(step, Exchange):
                 yield step.exchange
             elif isinstance(step, Run):
@@ -223,6 +228,15 @@ def values(given: list[Value], manifest: Manifest) -> list[Value]:
         else:
             found.append(value)
     return list(dict.fromkeys(found))
+
+
+def declared(manifest: Manifest) -> dict[str, Value]:
+    """What steps may name instead of a number: times that the manifest declares, in seconds."""
+    return {
+        "drain-within": manifest.drain_within,
+        "half-idle-timeout": manifest.idle_timeout / 2,
+        "after-idle-timeout": manifest.idle_timeout + LATE,
+    }
 
 
 def fill(raw: Any, parameters: Mapping[str, Value], key: str = "") -> Any:
@@ -270,7 +284,7 @@ def expand(manifest: Manifest) -> dict[str, Case]:
         axes = {"size": values(list(template.size), manifest)} if template.size else {}
         axes |= {name: values(given, manifest) for name, given in template.each.items()}
         for combination in itertools.product(*axes.values()):
-            parameters = {"drain-within": manifest.drain_within, **dict(zip(axes, combination, strict=True))}
+            parameters = {**declared(manifest), **dict(zip(axes, combination, strict=True))}
             suffix = "-".join(str(value) for value in combination)
             case = Case(
                 id=f"{stem}@{suffix}" if suffix else stem,
@@ -314,7 +328,7 @@ def check(case: Case, place: str) -> None:
                     f"{place}: a blocking client sends at most {BLOCKING_MAX} bytes at once"
                 )
     if not any(
-        isinstance(step, Exchange) or (isinstance(step, Expect) and step.expect in ("echo", "room"))
+        isinstance(step, (Exchange, Reach)) or (isinstance(step, Expect) and step.expect in ("echo", "room"))
         for step in case.steps
     ):
         raise fixture.BadFixture(

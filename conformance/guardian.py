@@ -114,6 +114,9 @@ class Guardian:
             if self.cgroup:
                 with open(os.path.join(self.cgroup, "cgroup.procs"), "w") as file:
                     file.write(str(os.getpid()))
+            # No dump when it is made to crash: 0 would keep files away, 1 also keeps whoever collects them away (core(5)).
+            core = resource.getrlimit(resource.RLIMIT_CORE)[1]
+            resource.setrlimit(resource.RLIMIT_CORE, (min(1, core) if core >= 0 else 1, core))
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for number in range(1, signal.NSIG):
                 with contextlib.suppress(OSError, ValueError):

@@ -398,7 +398,7 @@ class Stage:
         try:
             self.require(f"connection {name} to be held by a process that was born for it", look)
         except Unmet as error:
-            if self.case.requirement.group in ("FORK", "HYG"):
+            if self.case.requirement.group in ("FORK", "HYG", "ROB"):
                 raise
             raise Unobservable(f"connection {name} has no process of its own: {error.seen}") from None
         return self.family(name)

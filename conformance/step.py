@@ -29,6 +29,7 @@ __all__ = [
     "Names",
     "Open",
     "Payload",
+    "Reach",
     "Repeat",
     "Reset",
     "Scarce",
@@ -122,6 +123,15 @@ class Exchange(Step, frozen=True, kw_only=True):
     pieces: int | list[int] = 0
     times: int = 1
     fast: float = 0.0  # seconds; the median of the times must be below
+    unstalled: float = 0.0  # seconds; of the second half of the times a quarter must be below
+
+
+class Reach(Step, frozen=True, kw_only=True):
+    """Connect, have a message echoed, and close: `times` times, one after the other, all but a twentieth within `fast` s."""
+
+    reach: Payload
+    times: int = 20
+    fast: float = 0.5
 
 
 class Stuff(Step, frozen=True, kw_only=True):
@@ -208,7 +218,7 @@ class Lift(Step, frozen=True, kw_only=True):
 class Signal(Step, frozen=True, kw_only=True):
     """Send a signal to a connection's processes, the listener's `owner`, the `baseline`, or `all` of the target."""
 
-    signal: Literal["TERM", "INT", "KILL", "HUP", "USR1", "CHLD"]
+    signal: Literal["TERM", "INT", "KILL", "HUP", "USR1", "CHLD", "SEGV", "ABRT"]
     to: Names = "owner"
 
 
@@ -328,6 +338,7 @@ VERBS: dict[str, type[Step]] = {
     "open": Open,
     "send": Send,
     "exchange": Exchange,
+    "reach": Reach,
     "stuff": Stuff,
     "half-close": HalfClose,
     "close": Close,

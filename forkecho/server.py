@@ -50,7 +50,8 @@ class ForkingEchoServer:
     ``address`` is a host and a port (0: any free one, then see ``server_address``); the host ``::`` takes
     IPv4 clients as well, and one with a slash is the path of a UNIX socket. ``reply`` is what a client gets: ``{pid}`` and ``{ppid}`` at most once each, then ``{data}``; what stands before it comes
     once, with the first byte. ``framing`` is ``stream`` or ``one-shot`` (one recv, one reply, close).
-    ``grace`` is how many seconds ``server_close()`` lets open connections finish.
+    ``grace`` is how many seconds ``server_close()`` lets open connections finish, ``idle_timeout`` after how
+    many a connection ends on which nothing comes or goes (0: never).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ForkingEchoServer:
         max_connections: int = 512,
         backlog: int = 1024,
         grace: float = 4.0,
+        idle_timeout: float = 0.0,
     ) -> None:
         if framing not in ("stream", "one-shot"):
             raise ValueError(f"framing {framing!r} is neither 'stream' nor 'one-shot'")
@@ -72,6 +74,7 @@ class ForkingEchoServer:
         self.max_connections = max_connections
         self.backlog = backlog
         self.grace = grace
+        self.idle_timeout = idle_timeout
         self.pid = os.getpid()
         self.children: set[int] = set()
         self.stopping = self.hurried = self.own_process = False
@@ -234,12 +237,17 @@ class ForkingEchoServer:
 
     def serve(self, connection: socket.socket) -> None:
         """The whole of one connection."""
-        connection.setblocking(True)  # BSD's accept() copies the listener's mode
-        if self.framing == "one-shot":
-            self.converse_one_shot(connection)
-            self.finish(connection)
-        else:
-            self.converse_stream(connection)
+        connection.settimeout(
+            self.idle_timeout or None
+        )  # in any case: BSD's accept() copies the listener's mode
+        try:
+            if self.framing == "one-shot":
+                self.converse_one_shot(connection)
+                self.finish(connection)
+            else:
+                self.converse_stream(connection)
+        except socket.timeout:  # the end of the process ends the connection
+            pass
 
     def converse_stream(self, connection: socket.socket) -> None:
         """Send back whatever comes until the client ends; the prefix goes out with the first bytes."""
@@ -383,6 +391,7 @@ usage: {program} [--host ADDRESS] [--port PORT] [OPTION VALUE ...]
   --framing FRAMING       stream: echo until the client ends; one-shot: one recv, one reply, close (stream)
   --max-connections N     serve so many at once; further ones wait in the backlog (512)
   --backlog N             so many may wait (1024)
+  --idle-timeout SECONDS  end a connection on which nothing comes or goes for so long; 0 is never (0)
   --grace SECONDS         for open connections to finish after SIGTERM or SIGINT; a second signal ends it (4)
 """
 

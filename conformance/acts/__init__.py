@@ -21,6 +21,7 @@ from forkecho.conformance.acts.doing import vanish as vanish
 from forkecho.conformance.acts.hosting import WORDS as WORDS
 from forkecho.conformance.acts.hosting import call as call
 from forkecho.conformance.acts.hosting import hosted_by as hosted_by
+from forkecho.conformance.acts.newcomers import reach as reach
 
 __all__ = [
     "EXPECT",
@@ -38,6 +39,7 @@ __all__ = [
     "hosted_by",
     "idle",
     "open_",
+    "reach",
     "reset",
     "send",
     "stuff",

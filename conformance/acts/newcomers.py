@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from forkecho.conformance import wire
+from forkecho.conformance.acts.doing import demand_whole
 from forkecho.conformance.acts.staying import stays
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.observe import Effort
 from forkecho.conformance.stage import Stage
-from forkecho.conformance.step import Expect, Open
+from forkecho.conformance.step import Expect, Open, Reach
 from forkecho.conformance.verdict import Unmet, Unobservable
 
-__all__ = ["room", "served_or_refused", "unserved"]
+__all__ = ["reach", "room", "served_or_refused", "unserved"]
+
+
+LATE_SHARE = 0.05  # of clients that may be late, since the machine may be busy
 
 
 def _come(stage: Stage, name: str) -> wire.Connection | None:
@@ -62,6 +68,26 @@ def _has_run(stage: Stage, before: Effort) -> bool:
     """The owner has gone, or has done something since."""
     owner = stage.owner
     return not stage.observer.alive(owner) or stage.observer.effort(owner) != before
+
+
+def reach(stage: Stage, step: Reach) -> None:
+    """See `step.Reach`."""
+    (name,) = stage.members(step.on)
+    durations = []
+    for _ in range(step.times):
+        started = time.monotonic()
+        stage.open(Open(open=name, queued=True))
+        one = stage.connection(name)
+        wire.converse([one], {name: [stage.payload(step.reach)]}, stage.patience(), lambda one: one.whole)
+        demand_whole([one])
+        durations.append(time.monotonic() - started)
+        one.close()
+    late = sorted(took for took in durations if took > step.fast * stage.scale)
+    if len(late) > step.times * LATE_SHARE:
+        raise Unmet(
+            f"the first echo within {step.fast:g} s, for all but {LATE_SHARE:.0%} of {step.times} clients",
+            f"{len(late)} had it later, the last after {late[-1]:.2f} s",
+        )
 
 
 def served_or_refused(stage: Stage, step: Expect) -> None:

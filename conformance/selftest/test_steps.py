@@ -79,6 +79,8 @@ def play(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseL
         ("echo", [{"open": "a"}, PING, {"reset": "a"}, {"see": "gone"}]),
         ("echo", [{"open": "a"}, {"expect": "nothing"}]),
         ("echo", [{"open": "a"}, PING, {"see": "idle-cpu", "share": 0.5}]),
+        ("echo", [{"reach": {"text": "ping"}, "times": 3, "fast": 20}]),
+        ("echo", [{"open": "a"}, {**PING, "times": 8, "unstalled": 20}]),
         (
             "waits",
             [
@@ -166,6 +168,8 @@ def test_what_must_come_comes(play: Callable[..., CaseLine], mood: str, steps: l
         ("echo", [{"expect": "unserved", "on": "a", "stays": 50}], "no further client to be served for 50 s", "connection a was served after"),
         ("echo", [{"open": "a"}, {"limit": "processes"}, {"lift": "processes"}, {"expect": "unserved", "on": "b", "stays": 50}], "no further client to be served", "b was served after"),
         # Processors and timers
+        ("dawdles", [{"reach": {"text": "ping"}, "times": 3, "fast": 0.2}], "the first echo within 0.2 s, for all but 5% of 3 clients", "3 had it later, the last after 0."),
+        ("dawdles", [{"open": "a"}, {**PING, "times": 4, "unstalled": 0.2}], "a quarter of the later messages back within 200 ms", " ms at the least, over 2 messages"),
         ("spins", [{"open": "a"}, PING, {"see": "idle-cpu"}], "at most 20% of a processor to be used while", "% of it by process "),
         ("echo", [{"open": "a"}, PING, {"see": "keepalive"}], "connection a to probe a silent client", "its timer is off"),
         # Processes

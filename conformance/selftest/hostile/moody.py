@@ -76,6 +76,13 @@ def discards(connection):
         pass
 
 
+def dawdles(connection):
+    """Thinks about every message."""
+    while data := connection.recv(65536):
+        time.sleep(0.1)
+        connection.sendall(data)
+
+
 def spins(connection):
     """Never sleeps."""
     connection.setblocking(False)
