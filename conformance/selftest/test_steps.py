@@ -85,6 +85,7 @@ def play(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CaseL
             "waits",
             [
                 {"open": "a"},
+                PING,
                 {"limit": "descriptors"},
                 {"expect": "unserved", "on": ["m", "n"]},
                 {"lift": "descriptors"},
@@ -166,7 +167,7 @@ def test_what_must_come_comes(play: Callable[..., CaseLine], mood: str, steps: l
             "b'XXXX' there",
         ),
         ("echo", [{"expect": "unserved", "on": "a", "stays": 50}], "no further client to be served for 50 s", "connection a was served after"),
-        ("echo", [{"open": "a"}, {"limit": "processes"}, {"lift": "processes"}, {"expect": "unserved", "on": "b", "stays": 50}], "no further client to be served", "b was served after"),
+        ("echo", [{"open": "a"}, PING, {"limit": "processes"}, {"lift": "processes"}, {"expect": "unserved", "on": "b", "stays": 50}], "no further client to be served", "b was served after"),
         # Processors and timers
         ("dawdles", [{"reach": {"text": "ping"}, "times": 3, "fast": 0.2}], "the first echo within 0.2 s, for all but 5% of 3 clients", "3 had it later, the last after 0."),
         ("dawdles", [{"open": "a"}, {**PING, "times": 4, "unstalled": 0.2}], "a quarter of the later messages back within 200 ms", " ms at the least, over 2 messages"),
