@@ -454,6 +454,8 @@ class Stage:
         Raises:
             Unobservable: that is not permitted here.
         """
+        # What the owner has still to let go of would be free in a moment.
+        self.await_handover([name for name, one in self.connections.items() if not one.closed])
         everybody = {facts.process for facts in self.running.alive()}
         chosen = everybody & self.listening() if what == "descriptors" else everybody
         self.limits[what] = self.observer.effort(self.owner)
