@@ -39,6 +39,8 @@ def forkecho(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess
         (["send"], 2),
         (["send", "127.0.0.1", "seven"], 2),
         (["send", "127.0.0.1", "7", "--reply", "{pid}"], 2),
+        (["send", "127.0.0.1", "7", "--timeout", "0"], 2),
+        (["send", "127.0.0.1", "7", "--timeout", "soon"], 2),
     ],
 )
 def test_wrong_usage_is_one_line_and_no_traceback(arguments: list[str], code: int) -> None:
@@ -94,6 +96,40 @@ def test_the_client_does_not_take_a_wrong_reply_for_a_right_one(answer: bytes) -
         thread.join()
 
     assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended
+
+
+def test_the_client_gives_up_when_it_is_told_to() -> None:
+    """A server that accepts and says nothing costs so many seconds, one line, and exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = forkecho("send", "127.0.0.1", str(server.getsockname()[1]), "--timeout", "0.2")
+
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended
+    assert b"silence for 0.2 s" in ended.stderr
+
+
+@pytest.mark.parametrize("reply", ["{data}", "{pid}:{ppid}:{data}"])
+def test_the_client_does_not_gather_a_reply_without_end(reply: str) -> None:
+    """It closes when more has come than can be meant, so that the server's write fails."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stopped: list[OSError] = []
+
+        def flood() -> None:
+            connection, _ = server.accept()
+            with connection:
+                try:
+                    while True:
+                        connection.sendall(b"1:2:" + bytes(65536))
+                except OSError as error:
+                    stopped.append(error)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        ended = forkecho("send", "127.0.0.1", str(server.getsockname()[1]), "hello", "--reply", reply)
+        thread.join()
+
+    assert stopped
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended
+    assert b"the reply goes on" in ended.stderr
 
 
 @pytest.mark.parametrize(
