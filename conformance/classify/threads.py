@@ -12,7 +12,7 @@ from forkecho.conformance.observe import Process
 __all__ = ["examine", "model_of", "wakers"]
 
 PINGS = 5  # on each connection
-MOST = 0.6  # of them: a thread that wakes at fewer does so for reasons of its own
+MOST, NEARLY_ALL = 0.6, 0.8  # of them: a thread that wakes at fewer does so for reasons of its own
 EXITS_WITHIN = 2.0  # seconds for a thread to end with its connection
 
 Woken = list[set[int]]  # for each message, the threads that woke
@@ -65,15 +65,26 @@ def model_of(a: Woken, b: Woken) -> tuple[Model | None, set[int]]:
 
     `THREAD` stands for a thread of its own for each; whether that was made for it is not to be seen here.
     """
-    often_a, often_b = _often(a), _often(b)
-    own_a, own_b = often_a - often_b, often_b - often_a
+    # Whoever serves a connection wakes at each of its messages and at none of the other's; a timer's thread, say, wakes
+    # at some of both.
+    own_a, own_b = _always(a) - _ever(b), _always(b) - _ever(a)
     if own_a and own_b:
         return Model.THREAD, own_a
-    common = often_a & often_b
+    common = _often(a) & _often(b)
     besides = [[one - common for one in woken] for woken in (a, b)]
-    if all(sum(map(bool, rest)) >= MOST * len(rest) for rest in besides):
+    if all(sum(map(bool, rest)) >= NEARLY_ALL * len(rest) for rest in besides):
         return Model.THREAD_POOL, set()  # whoever is free
     return (Model.EVENT_LOOP if common else None), set()
+
+
+def _always(woken: Woken) -> set[int]:
+    """The threads that woke at each message; at most of them, where one was missed."""
+    return set.intersection(*woken) or _often(woken)
+
+
+def _ever(woken: Woken) -> set[int]:
+    """The threads that woke at any message."""
+    return set().union(*woken)
 
 
 def _often(woken: Woken) -> set[int]:
@@ -84,10 +95,11 @@ def _often(woken: Woken) -> set[int]:
 
 def _exits_with(scene: Scene, a: Client, own: set[int], processes: set[Process]) -> bool:
     """The threads of a connection were made for it and end with it, as those of a pool do not."""
-    if any(own & a.before.get(process, frozenset()) for process in processes):
+    made = own.difference(*(a.before.get(process, frozenset()) for process in processes))
+    if not made:
         scene.note("threads of a", "were there before it")
         return False
     scene.close(a)
-    gone = scene.until(lambda: not own & scene.tasks(processes).keys(), EXITS_WITHIN, DONE_AFTER)
-    scene.note("close a", f"its threads {sorted(own)} {'end' if gone else 'stay'}")
+    gone = scene.until(lambda: not made & scene.tasks(processes).keys(), EXITS_WITHIN, DONE_AFTER)
+    scene.note("close a", f"its threads {sorted(made)} {'end' if gone else 'stay'}")
     return gone
