@@ -41,6 +41,8 @@ def _elsewhere(scene: Scene, a: Client) -> Client | None:
     """A connection that is held by another process than the first, where there are processes that might."""
     if len(scene.everybody()) < 2:
         return None
+    if scene.running.ours and (client := _served_without(scene, a)):
+        return client
     held: list[Client] = []
     while len(held) < MORE:
         client = scene.open(f"more-{len(held) + 1}")
@@ -54,6 +56,26 @@ def _elsewhere(scene: Scene, a: Client) -> Client | None:
         if _apart(a, client):
             return client
     for client in held:
+        scene.close(client)
+    return None
+
+
+def _served_without(scene: Scene, a: Client) -> Client | None:
+    """A connection that another process takes while those that hold the first are frozen.
+
+    Who is woken first may take all, so that many connections with the same process prove little.
+    """
+    client = None
+    with scene.frozen(lambda: a.held_by):
+        scene.note("freeze who holds a", scene.describe(a.held_by))
+        client = scene.open("elsewhere")
+        served = client is not None and scene.greet(client) is Answer.CAME
+        if client and served:
+            scene.look(client)
+            if _apart(a, client):
+                return client
+        scene.note("connection elsewhere", "not served by another process")
+    if client:
         scene.close(client)
     return None
 
