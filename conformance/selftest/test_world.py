@@ -14,7 +14,7 @@ import pytest
 from forkecho.conformance import port
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Manifest
-from forkecho.conformance.target import Builds, NotReady, Running, Target, begin, launch
+from forkecho.conformance.target import EXTENSIONS, Builds, NotReady, Running, Target, begin, launch
 from forkecho.conformance.world import USUAL, World
 
 HERE = Path(__file__).with_name("hostile")
@@ -114,3 +114,24 @@ def test_a_port_that_is_taken_cannot_be_shared() -> None:
             other.bind(("127.0.0.1", taken.number))
         taken.release()
         other.bind(("127.0.0.1", taken.number))
+
+
+def test_a_target_that_is_kept_from_running_is_given_that_time_once_more(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it goes on being kept, but not for ever; one that had its chance is given no more."""
+    asked: list[float] = []
+
+    def kept(seconds: float) -> float:
+        asked.append(seconds)
+        return seconds * len(asked)
+
+    with launch(worldly(), builds) as running:
+        monkeypatch.setattr(running, "_waited", lambda: kept(1.0))
+        assert running.wait_for(lambda: len(asked) == 2, Deadline(0.01))
+        assert not running.wait_for(lambda: False, Deadline(0.01))
+        assert len(asked) == 2 + EXTENSIONS
+        asked.clear()
+        monkeypatch.setattr(running, "_waited", lambda: kept(0.0))
+        assert not running.wait_for(lambda: False, Deadline(0.01))
+        assert len(asked) == 1
