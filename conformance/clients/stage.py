@@ -33,7 +33,7 @@ from forkecho.conformance.wire import Transcript, difference, show
 __all__ = ["DEMANDS", "DO", "ClientStage"]
 
 PATIENCE = 5.0  # seconds in which something must move; passing cases never wait for it
-ENDS_WITHIN = 10.0  # seconds to end once nothing more can come
+ENDS_WITHIN = 20.0  # seconds to end once nothing more can come
 READS_WITHIN = 2.0  # seconds for the client to read a piece before the next is sent
 LINES_MAX = 3  # of a complaint; what is longer is a stack trace, or not for people
 REPEATED = 1 << 16  # bytes of a flood that are sent at a time
@@ -333,7 +333,7 @@ class ClientStage:
 
     def nobody_left(self) -> None:
         """No process of it is left."""
-        wait_for(lambda: not self.client.left(), Deadline(self.scale))
+        wait_for(lambda: not self.client.left(), Deadline(PATIENCE * self.scale))
         if left := self.client.left():
             told = ", ".join(f"{facts.process.pid} ({facts.command})" for facts in left)
             raise Unmet("no process of the client after its end", f"{told} lives")
