@@ -17,6 +17,7 @@ __all__ = ["reach", "room", "served_or_refused", "unserved"]
 
 
 LATE_SHARE = 0.05  # of clients that may be late, since the machine may be busy
+ROUNDS = 3  # of clients, before it is said that too many were late
 
 
 def _come(stage: Stage, name: str) -> wire.Connection | None:
@@ -71,7 +72,22 @@ def _has_run(stage: Stage, before: Effort) -> bool:
 
 
 def reach(stage: Stage, step: Reach) -> None:
-    """See `step.Reach`."""
+    """See `step.Reach`.
+
+    A server that makes clients wait does so in every round; one that a busy machine did not let run, hardly in all of them.
+    """
+    for _ in range(ROUNDS):
+        late = _late(stage, step)
+        if len(late) <= step.times * LATE_SHARE:
+            return
+    raise Unmet(
+        f"the first echo within {step.fast:g} s, for all but {LATE_SHARE:.0%} of {step.times} clients",
+        f"{len(late)} had it later, the last after {late[-1]:.2f} s",
+    )
+
+
+def _late(stage: Stage, step: Reach) -> list[float]:
+    """Those of so many clients, one after the other, that had their first echo too late: after how many seconds each."""
     (name,) = stage.members(step.on)
     durations = []
     for _ in range(step.times):
@@ -82,12 +98,7 @@ def reach(stage: Stage, step: Reach) -> None:
         demand_whole([one])
         durations.append(time.monotonic() - started)
         one.close()
-    late = sorted(took for took in durations if took > step.fast * stage.scale)
-    if len(late) > step.times * LATE_SHARE:
-        raise Unmet(
-            f"the first echo within {step.fast:g} s, for all but {LATE_SHARE:.0%} of {step.times} clients",
-            f"{len(late)} had it later, the last after {late[-1]:.2f} s",
-        )
+    return sorted(took for took in durations if took > step.fast * stage.scale)
 
 
 def served_or_refused(stage: Stage, step: Expect) -> None:
