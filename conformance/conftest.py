@@ -95,8 +95,13 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
-        cases = plans.select(metafunc.config.stash[PLAN])
-        metafunc.parametrize("case", cases, ids=[case.id for case in cases])
+        plan = metafunc.config.stash[PLAN]
+        # The net is for one playing of a case by the usual deadlines (pytest.ini).
+        net = float(metafunc.config.getini("timeout")) * plan.repeat * max(1.0, plan.scale)
+        marks = pytest.mark.timeout(net)
+        metafunc.parametrize(
+            "case", [pytest.param(case, id=case.id, marks=marks) for case in plans.select(plan)]
+        )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

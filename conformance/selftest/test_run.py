@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
-from forkecho.conformance import observe, requirement, result, session, target
+from forkecho.conformance import conftest, observe, requirement, result, session, target
 from forkecho.conformance.case import Case, expand
 from forkecho.conformance.collector import PROPERTY, Collector, line_for
 from forkecho.conformance.deadline import Deadline, wait_for
@@ -488,6 +490,26 @@ def test_a_known_failure_is_told_as_known_at_once() -> None:
         ("FORK-01", "fail"),
     ]
     assert {line.id: line.verdict for line in collector.results()} == {line.id: line.verdict for line in told}
+
+
+@pytest.mark.parametrize(("repeat", "scale", "net"), [(1, 1.0, 180.0), (3, 2.0, 1080.0), (1, 0.1, 180.0)])
+def test_the_last_net_grows_with_the_repeats_and_the_patience(repeat: int, scale: float, net: float) -> None:
+    """It is there for what hangs, not for what was asked for."""
+    plan = msgspec.structs.replace(planned("reference", case=["echo/greeting"]), repeat=repeat, scale=scale)
+
+    class Metafunc:
+        fixturenames = ("case",)
+        config = SimpleNamespace(stash={conftest.PLAN: plan}, getini=lambda name: "180")
+        found: ClassVar[list[Any]] = []
+
+        def parametrize(self, name: str, parameters: list[Any]) -> None:
+            self.found[:] = parameters
+
+    metafunc = Metafunc()
+    conftest.pytest_generate_tests(metafunc)  # type: ignore[arg-type]
+
+    assert [one.id for one in metafunc.found] == ["echo/greeting"]
+    assert [mark.args for mark in metafunc.found[0].marks] == [(net,)]
 
 
 def test_a_worker_that_dies_in_a_run_is_broken(tmp_path: Path) -> None:
