@@ -20,6 +20,7 @@ __all__ = ["CANARY", "EmptySelection", "Plan", "Selection", "UnknownId", "canary
 #: The requirements whose first case is tried before all others, of servers and of clients.
 CANARY = ("ECHO-14", "CLIENT-02")
 STRESS_CLIENTS = 64  # more than these are not opened to another host unasked
+STRESSFUL = ("RES", "ROB")  # groups
 
 
 class UnknownId(ValueError):
@@ -62,7 +63,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return "needs a server that the suite has started, and may signal or end"
         host = self.target.connect[0]
         loopback = host.startswith("127.") or host in ("::1", "localhost")
-        if not loopback and not self.stress and case.held > STRESS_CLIENTS:
+        if loopback or self.stress:
+            return ""
+        if case.requirement.group in STRESSFUL:
+            return "what strains a server is done to another host only with --stress"
+        if case.held > STRESS_CLIENTS:
             return f"more than {STRESS_CLIENTS} clients for another host only with --stress"
         return ""
 

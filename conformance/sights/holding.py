@@ -111,6 +111,8 @@ def idle_cpu(stage: Stage, step: See) -> None:
     acts.idle(stage, Idle(idle=window))
     after = {process: stage.observer.effort(process) for process in before if stage.observer.alive(process)}
     passed = time.monotonic() - started
+    if not after:
+        raise Unobservable("no process of the target is alive, so that none can be idle")
     shares = {process: _share(before[process], now, passed) for process, now in after.items()}
     stage.transcript.note(
         "", f"{sum(shares.values()):.1%} of {passed:.2f} s were spent by {len(shares)} processes"
