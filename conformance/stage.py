@@ -76,9 +76,8 @@ class Stage:
         self.connections: dict[str, wire.Connection] = {}
         self.groups: dict[str, list[str]] = {}
         self.marks: dict[str, Any] = {}
-        self.calls: dict[
-            str, int
-        ] = {}  # of a server that is used in process: by name, the number of the last
+        # Of a server that is used in process: by name, the number of the last call.
+        self.calls: dict[str, int] = {}
         self.not_the_servers: set[Process] = set()  # children that its host has borne
         # By connection, those that were born for it, and those that held it and were there before.
         self.born: dict[str, dict[Process, Sighting]] = {}

@@ -237,9 +237,8 @@ class ForkingEchoServer:
 
     def serve(self, connection: socket.socket) -> None:
         """The whole of one connection."""
-        connection.settimeout(
-            self.idle_timeout or None
-        )  # in any case: BSD's accept() copies the listener's mode
+        # In any case: BSD's accept() copies the listener's mode.
+        connection.settimeout(self.idle_timeout or None)
         try:
             if self.framing == "one-shot":
                 self.converse_one_shot(connection)

@@ -103,9 +103,8 @@ def expect_refused(stage: Stage, step: Expect) -> None:
     """A new connection is refused, at the latest once the kernel has had `within` seconds to drop the listener."""
     running = stage.running
     patience = stage.patience(step.within or 2.0)
-    if (
-        running.observer
-    ):  # connecting again and again would fill the backlog of a server that no longer accepts
+    # Connecting again and again would fill the backlog of a server that no longer accepts.
+    if running.observer:
         wait_for(lambda: not running.listeners(), Deadline(patience))
     seen = "it was connected"
     try:
