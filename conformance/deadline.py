@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["Deadline", "wait_for"]
+__all__ = ["Deadline", "crowded", "wait_for"]
 
 Value = TypeVar("Value")
 
@@ -15,6 +15,8 @@ Value = TypeVar("Value")
 FIRST_PAUSE, LONG_PAUSE, LONGEST_PAUSE = 0.0005, 0.01, 0.05
 #: Above LONG_PAUSE, how much of what has been waited for already a pause may be: what comes late is found hardly later.
 PART = 0.05
+
+CROWD = 200  # connections that may take a deadline of one together; more of them take more
 
 
 class Deadline:
@@ -33,6 +35,11 @@ class Deadline:
     def passed(self) -> bool:
         """Nothing is left."""
         return time.monotonic() >= self._end
+
+
+def crowded(seconds: float, connections: int) -> float:
+    """What may take so long for one connection, or for a few, for so many of them together."""
+    return seconds * max(1.0, connections / CROWD)
 
 
 def wait_for(look: Callable[[], Value], deadline: Deadline) -> Value:

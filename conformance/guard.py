@@ -89,8 +89,21 @@ class Guard:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def launch(self, argv: list[str], env: dict[str, str], cwd: str, folder: Path, world: World) -> int:
+    def launch(
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str,
+        folder: Path,
+        world: World,
+        descriptors: int = 0,
+        connections: int = 0,
+    ) -> int:
         """Start the target; its PID. Its output goes to `stdout` and `stderr` in `folder`.
+
+        Args:
+            descriptors: its soft limit, 0 for ours.
+            connections: how many it is to serve at once, which takes processes.
 
         Raises:
             OSError: the command cannot be started.
@@ -101,6 +114,8 @@ class Guard:
             env=env,
             cwd=cwd,
             folder=str(folder),
+            descriptors=descriptors,
+            connections=connections,
             world={
                 "ignore": [int(one) for one in world.ignored],
                 "close": list(world.closed),

@@ -6,7 +6,9 @@ takes a millisecond where a new interpreter takes fifty. A guardian reads one JS
 each with one; the end of its input means that the suite has ended, in whatever way.
 
     {"op": "who"}                 -> {"pid"}: the guardian's own
-    {"op": "launch", "argv", "env", "cwd", "folder", "world"} -> {"pid"} or {"error"}; the world is which signals to "ignore",
+    {"op": "launch", "argv", "env", "cwd", "folder", "world", "descriptors", "connections"} -> {"pid"} or {"error"}; how many
+                                     descriptors it may have (0: as many as we), how many connections it is to serve at once;
+                                     the world is which signals to "ignore",
                                      which standard descriptors to "close", "full": a stream to be a full pipe, whether
                                      standard output is a "terminal", and "stdin": the file to read from
     {"op": "status", "pid"}       -> {"status"}: what waitpid said of that orphan or child, null while it runs
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 OUTPUT_MAX = 1 << 20  # bytes of a target's output that are kept, of each stream; the rest is read and dropped
 PROCESSES_MAX = 8192  # of one target, where the kernel lets us say so: a fork bomb must not take the machine
+PROCESSES_EACH = 4  # of one that declares so many connections that their processes would be more than that
 END_WITHIN = 10.0  # seconds to kill everything below
 PIDS_CGROUPS = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")
+CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # the kernel has CONFIG_PROC_CHILDREN
 LIMITS = {"descriptors": resource.RLIMIT_NOFILE, "processes": resource.RLIMIT_NPROC}
 
 
@@ -58,6 +62,7 @@ class Guardian:
         self.folder: str | None = None
         self.target: int | None = None
         self.cgroup: str | None = None
+        self.processes_max = PROCESSES_MAX
         # What was taken: from PID, start and resource to the limit as it was, and the one that was set.
         self.limits: dict[tuple[int, int, int], tuple[int, int]] = {}
 
@@ -69,10 +74,18 @@ class Guardian:
         return self.folder
 
     def launch(
-        self, argv: list[str], env: dict[str, str], cwd: str, folder: str, world: dict[str, Any]
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str,
+        folder: str,
+        world: dict[str, Any],
+        descriptors: int = 0,
+        connections: int = 0,
     ) -> dict[str, Any]:
         """Start the target in a session of its own, with default dispositions, its output bounded."""
         self.folder = folder
+        self.processes_max = max(PROCESSES_MAX, PROCESSES_EACH * connections)
         self.enter_cgroup()
         outputs = []
         for name in ("stdout", "stderr"):
@@ -89,7 +102,7 @@ class Guardian:
         failed, failure = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self.become_target(argv, env, cwd, world, outputs, failure)
+            self.become_target(argv, env, cwd, world, outputs, failure, descriptors)
         for descriptor in (*outputs, failure):
             os.close(descriptor)
         with open(failed, "rb") as reason:
@@ -107,6 +120,7 @@ class Guardian:
         world: dict[str, Any],
         outputs: list[int],
         failure: int,
+        descriptors: int,
     ) -> NoReturn:
         """In the child: the target's surroundings, then the target. Never returns."""
         try:
@@ -117,6 +131,8 @@ class Guardian:
             # No dump when it is made to crash: 0 would keep files away, 1 also keeps whoever collects them away (core(5)).
             core = resource.getrlimit(resource.RLIMIT_CORE)[1]
             resource.setrlimit(resource.RLIMIT_CORE, (min(1, core) if core >= 0 else 1, core))
+            if descriptors:
+                limit_descriptors(descriptors)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for number in range(1, signal.NSIG):
                 with contextlib.suppress(OSError, ValueError):
@@ -137,15 +153,17 @@ class Guardian:
 
     def enter_cgroup(self) -> None:
         """A pids cgroup for the target where that is permitted, so that it cannot fork without end."""
-        for root in PIDS_CGROUPS:
-            group = os.path.join(root, f"forkecho-{os.getpid()}")
+        for group in cgroups(os.getpid()):
+            # One that bears our PID is that of a guardian that was killed with everything else, and that had it before us.
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
             try:
                 os.mkdir(group)
             except OSError:
                 continue
             self.cgroup = group
             try:
-                self.let_have_processes(PROCESSES_MAX)
+                self.let_have_processes(self.processes_max)
             except OSError:
                 self.cgroup = None
                 os.rmdir(group)
@@ -191,7 +209,7 @@ class Guardian:
         """Give back what was taken, also to those that have inherited the limit."""
         if what == "processes" and self.cgroup:
             with contextlib.suppress(OSError):
-                self.let_have_processes(PROCESSES_MAX)
+                self.let_have_processes(self.processes_max)
         kind = LIMITS[what]
         for before, low in {limits for (_, _, taken), limits in self.limits.items() if taken == kind}:
             for pid in self.below():
@@ -201,9 +219,13 @@ class Guardian:
                         resource.prlimit(pid, kind, (before, hard))
 
     def let_have_processes(self, most: int) -> None:
-        """So many processes in the target's cgroup, at the most; those that it has are not ended by that."""
+        """So many processes in the target's cgroup, at the most; those that it has are not ended by that.
+
+        Raises:
+            OSError: that may not be said, or the folder is none of a cgroup of this kind: it has no such file.
+        """
         assert self.cgroup
-        with open(os.path.join(self.cgroup, "pids.max"), "w") as file:
+        with open(os.path.join(self.cgroup, "pids.max"), "r+") as file:
             file.write(str(most))
 
     def reap(self) -> bool:
@@ -237,23 +259,13 @@ class Guardian:
 
     def below(self) -> dict[int, int]:
         """Every process that descends from this one or is in its cgroup, and has not ended: from PID to start."""
-        parents: dict[int, int] = {}
-        starts: dict[int, int] = {}
-        for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-            fields = stat(name) if name.isdigit() else None
-            # One whose first thread has ended looks like a zombie while others run.
-            if fields and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1):
-                parents[int(name)], starts[int(name)] = int(fields[1]), int(fields[19])
-        found: set[int] = set()
-        grown = True
-        while grown:
-            new = {pid for pid, parent in parents.items() if parent == os.getpid() or parent in found} - found
-            grown = bool(new)
-            found |= new
+        found = tree() if CHILDREN else scan()
         if self.cgroup:
             with contextlib.suppress(OSError), open(os.path.join(self.cgroup, "cgroup.procs")) as file:
-                found |= {int(line) for line in file} & set(parents)
-        return {pid: starts[pid] for pid in found}
+                for pid in {int(line) for line in file} - found.keys():
+                    if fields := alive(pid):
+                        found[pid] = int(fields[19])
+        return found
 
     def end(self) -> list[int]:
         """Kill everything below until nothing is left.
@@ -357,6 +369,23 @@ class Guardian:
             self.clear_away()
 
 
+def cgroups(pid: int) -> list[str]:
+    """Where the cgroup of that guardian's target may be, in a hierarchy of version 1 or 2; in one of them at most it is."""
+    return [os.path.join(root, f"forkecho-{pid}") for root in PIDS_CGROUPS]
+
+
+def limit_descriptors(soft: int) -> None:
+    """The soft limit that the target is to have, whatever ours is; above the hard one only where we may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    bounded = hard != resource.RLIM_INFINITY
+    if bounded and (soft > hard or soft == resource.RLIM_INFINITY):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
+            return
+        soft = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def fill(pipe: int) -> None:
     """Write until there is no room; whoever writes next waits, as the pipe is blocking again."""
     os.set_blocking(pipe, False)
@@ -391,6 +420,51 @@ def stat(pid: int | str) -> list[bytes] | None:
             return file.read().rpartition(b") ")[2].split()
     except OSError:
         return None
+
+
+def alive(pid: int | str) -> list[bytes] | None:
+    """The same of one that has not ended. One whose first thread has looks like a zombie while others run."""
+    fields = stat(pid)
+    return fields if fields and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1) else None
+
+
+def threads(pid: int) -> list[str]:
+    """The names of its threads, none when it has gone."""
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
+def tree() -> dict[int, int]:
+    """Those below us, from PID to start: what their parents are told to have for children, whoever else there is."""
+    found: dict[int, int] = {}
+    queue = [os.getpid()]
+    while queue:
+        parent = queue.pop()
+        for thread in threads(parent):
+            with contextlib.suppress(OSError), open(f"/proc/{parent}/task/{thread}/children", "rb") as file:
+                for pid in map(int, file.read().split()):
+                    if pid not in found and (fields := alive(pid)):
+                        found[pid] = int(fields[19])
+                        queue.append(pid)
+    return found
+
+
+def scan() -> dict[int, int]:
+    """The same where the kernel does not tell of children: by the parent of every process there is."""
+    parents: dict[int, int] = {}
+    starts: dict[int, int] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if name.isdigit() and (fields := alive(name)):
+            parents[int(name)], starts[int(name)] = int(fields[1]), int(fields[19])
+    found: set[int] = set()
+    grown = True
+    while grown:
+        new = {pid for pid, parent in parents.items() if parent == os.getpid() or parent in found} - found
+        grown = bool(new)
+        found |= new
+    return {pid: starts[pid] for pid in found}
 
 
 def lowest_free(pid: int) -> int:

@@ -174,6 +174,7 @@ def main(arguments):
     options = {name: value(text) for name, _, text in words}
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is no traceback
     path, _, name = place.rpartition(":")
+    sys.dont_write_bytecode = True  # the folder is somebody else's
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     module = __import__(os.path.splitext(os.path.basename(path))[0])
     host = Host(folder)

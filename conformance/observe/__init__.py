@@ -14,15 +14,19 @@ from forkecho.conformance.observe.base import Masks as Masks
 from forkecho.conformance.observe.base import Observer as Observer
 from forkecho.conformance.observe.base import Process as Process
 from forkecho.conformance.observe.base import Task as Task
+from forkecho.conformance.observe.costs import Cost as Cost
+from forkecho.conformance.observe.costs import Meter as Meter
 
 __all__ = [
     "Address",
     "Census",
+    "Cost",
     "Effort",
     "Endpoint",
     "Facts",
     "Listener",
     "Masks",
+    "Meter",
     "Observer",
     "Process",
     "Task",

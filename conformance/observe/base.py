@@ -94,14 +94,23 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was alive at one moment: all PIDs, and that moment in the observer's clock."""
+    """Who was alive at one moment, in the observer's clock: all PIDs, or where the system tells it, the newest one.
 
-    pids: frozenset[int]
+    PIDs are given in turn, up to `most` and then from the beginning: of those that started in the very moment the newest
+    tells who came before. That takes no list, which would be as long as the machine has processes.
+    """
+
     moment: int
+    pids: frozenset[int] = frozenset()
+    newest: int = 0
+    most: int = 0
 
     def knew(self, process: Process) -> bool:
         """The process was alive at that moment: its PID was in use, and not by somebody who started earlier."""
-        return process.pid in self.pids and process.start <= self.moment
+        if not self.newest:
+            return process.pid in self.pids and process.start <= self.moment
+        came_later = 0 < (process.pid - self.newest) % self.most < self.most // 2
+        return process.start < self.moment or (process.start == self.moment and not came_later)
 
 
 class Observer(ABC):
@@ -152,7 +161,7 @@ class Observer(ABC):
     def image(self, process: Process) -> tuple[str, ...]:
         """What tells the program that it runs from another: what it was forked off has the same, until either execs.
 
-        Empty when it has gone.
+        Empty when it has gone, or runs nothing any more; the first is empty where it may not be seen.
         """
 
     @abstractmethod
@@ -162,6 +171,10 @@ class Observer(ABC):
     @abstractmethod
     def memory(self, process: Process) -> int:
         """Its resident memory in bytes; 0 when it has gone."""
+
+    @abstractmethod
+    def private(self, process: Process) -> int | None:
+        """Its memory that it shares with nobody, in bytes; None when it has gone, or where that may not be seen."""
 
     @abstractmethod
     def effort(self, process: Process) -> Effort:

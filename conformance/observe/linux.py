@@ -54,6 +54,9 @@ LISTEN = TCP_STATES.index("LISTEN")
 
 TICKS = os.sysconf("SC_CLK_TCK")  # per second: the unit of a process's start
 
+LOOKS = 8  # at a tree that changes between each two; then the whole machine is read
+NEAR = 64  # PIDs that others may be given between two reads of ours
+
 
 class LinuxObserver(Observer):
     """Asks the kernel for exactly what is wanted, so that other sockets and processes of the machine cost little."""
@@ -86,7 +89,7 @@ class LinuxObserver(Observer):
                     found.append(Listener(address=(row.name, 0), key=row.key, backlog=row.queues[1]))
             return found
         for family in (socket.AF_INET, socket.AF_INET6):
-            for address, _, endpoint, backlog in self._diag(family):
+            for address, _, endpoint, backlog in self._diag(family, ("", place)):
                 if place in (0, address[1]):
                     found.append(Listener(address=address, key=endpoint.key, backlog=backlog))
         return found
@@ -176,7 +179,9 @@ class LinuxObserver(Observer):
         """See `Observer.census`."""
         # The clock first: whoever starts between the two is in the list, and is told by its later start.
         moment = int(_uptime() * TICKS)
-        return Census(pids=frozenset(self._pids()), moment=moment)
+        if most := _pids_in_turn():
+            return Census(moment=moment, newest=_newest(), most=most)
+        return Census(moment=moment, pids=frozenset(self._pids()))
 
     def facts(self, pid: int) -> Facts | None:
         """See `Observer.facts`."""
@@ -184,9 +189,24 @@ class LinuxObserver(Observer):
         return found and msgspec.structs.replace(found, command=_command(pid) or found.command)
 
     def descendants(self, pid: int, thorough: bool = False) -> list[Facts]:
-        """See `Observer.descendants`; by /proc/PID/task/TID/children, which reads the tree and not the machine."""
-        if thorough or not _CHILDREN:
+        """See `Observer.descendants`; by /proc/PID/task/TID/children, which reads the tree and not the machine.
+
+        A child is missed only where its sibling, which was told, is reaped meanwhile, or where it is adopted: either makes
+        the next look another. So what two looks in a row have seen is all.
+        """
+        if not _CHILDREN:
             return self._all_descendants(pid)
+        found = self._tree(pid)
+        if not thorough:
+            return found
+        for _ in range(LOOKS):
+            before, found = found, self._tree(pid)
+            if _shape(before) == _shape(found):
+                return found
+        return self._all_descendants(pid)
+
+    def _tree(self, pid: int) -> list[Facts]:
+        """One look at those below a process."""
         found = []
         queue = [pid]
         while queue:
@@ -247,7 +267,9 @@ class LinuxObserver(Observer):
         """See `Observer.image`; the program's file, and where the stack begins, which is at random for each exec."""
         try:
             program = os.readlink(f"/proc/{process.pid}/exe")
-        except OSError:  # gone, or somebody else's
+        except FileNotFoundError:
+            return ()  # gone, a zombie, or about to be one: it has given up its memory, and counts as alive for a moment
+        except OSError:  # somebody else's
             program = ""
         stack = self._field(process, 25)
         return (program, stack) if self._identity(process.pid) == process else ()
@@ -255,6 +277,13 @@ class LinuxObserver(Observer):
     def memory(self, process: Process) -> int:
         """See `Observer.memory`."""
         return int(self._field(process, 21)) * os.sysconf("SC_PAGESIZE")
+
+    def private(self, process: Process) -> int | None:
+        """See `Observer.private`; the sums in /proc/PID/smaps_rollup, which are exact, unlike those of stat."""
+        found = None
+        with suppress(OSError), open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            found = sum(int(line.split()[1]) for line in file if line.startswith(b"Private_")) * 1024
+        return found if self._identity(process.pid) == process else None
 
     def effort(self, process: Process) -> Effort:
         """See `Observer.effort`; schedstat of each thread (proc(5), in ns), or where there is none the ticks of stat."""
@@ -372,6 +401,33 @@ def _row(answer: bytes, start: int) -> tuple[Address, int, Endpoint, int]:
     waits_for = TIMERS[timer] if timer < len(TIMERS) else str(timer)
     seen = Endpoint(state=TCP_STATES[state], key=inode, unread=unread, unsent=unsent, timer=waits_for)
     return (_host(family, source), port), remote_port, seen, unsent
+
+
+def _newest() -> int:
+    """The PID that was given last; the fifth field of /proc/loadavg (proc(5))."""
+    with suppress(OSError, ValueError, IndexError), open("/proc/loadavg", "rb") as file:
+        return int(file.read().split()[4])
+    return 0
+
+
+@cache
+def _pids_in_turn() -> int:
+    """Up to which PIDs are given, if that field is true here: 0 where a container shows another one, or none."""
+    with suppress(OSError, ValueError), open("/proc/sys/kernel/pid_max", "rb") as file:
+        most = int(file.read())
+        for _ in range(3):  # on a busy machine others may be in between
+            mark = threading.Thread(target=lambda: None)  # a thread has a number from the same row
+            mark.start()
+            newest = _newest()
+            mark.join()
+            if newest and mark.native_id and (newest - mark.native_id) % most < NEAR:
+                return most
+    return 0
+
+
+def _shape(tree: list[Facts]) -> set[tuple[Process, int, bool]]:
+    """A tree as it is compared: who, below whom, alive or not."""
+    return {(facts.process, facts.ppid, facts.alive) for facts in tree}
 
 
 #: The kernel was built with CONFIG_PROC_CHILDREN.

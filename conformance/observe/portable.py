@@ -128,6 +128,12 @@ class PortableObserver(Observer):
             return int(psutil.Process(process.pid).memory_info().rss)
         return 0
 
+    def private(self, process: Process) -> int | None:
+        """See `Observer.private`; psutil's unique set size."""
+        with suppress(*GONE, psutil.AccessDenied, AttributeError):
+            return int(psutil.Process(process.pid).memory_full_info().uss)
+        return None
+
     def effort(self, process: Process) -> Effort:
         """See `Observer.effort`; how long it waited is not to be had."""
         with suppress(*GONE, psutil.AccessDenied):

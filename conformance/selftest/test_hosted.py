@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ PATIENT = 30.0  # seconds for what takes a moment, unless the machine is loaded
 IN_PROCESS = ["in-process/*"]
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.usefixtures("nothing_left"),
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(sys.platform != "linux", reason="processes must be observed"),
@@ -45,8 +47,8 @@ def host(tmp_path: Path) -> Iterator[Callable[..., Hosted]]:
     """A host of one of the classes beside this file, that listens."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str) -> Hosted:
-        argv = [sys.executable, str(HOST), f"{HERE / 'hosted.py'}:Patient", "127.0.0.1", "0", str(tmp_path)]
+    def start(*words: str, file: Path = HERE / "hosted.py") -> Hosted:
+        argv = [sys.executable, str(HOST), f"{file}:Patient", "127.0.0.1", "0", str(tmp_path)]
         started.append(subprocess.Popen([*argv, *words]))
         assert wait_for(lambda: is_read(tmp_path / "calls"), Deadline(PATIENT))
         return Hosted(tmp_path)
@@ -73,6 +75,20 @@ def returned(hosted: Hosted, name: str) -> Return:
     assert told is not None
     assert (told.call, told.name) == (number, name)
     return told
+
+
+def test_a_host_leaves_nothing_beside_what_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Callable[..., Hosted]
+) -> None:
+    """Python would keep what it has compiled there; Python 2 in a file right beside it."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    for name in ("hosted.py", "honest.py"):
+        shutil.copy(HERE / name, beside)
+    host(file=beside / "hosted.py")
+
+    assert sorted(path.name for path in beside.iterdir()) == ["honest.py", "hosted.py"]
 
 
 def test_a_host_tells_how_its_calls_return(host: Callable[..., Hosted]) -> None:

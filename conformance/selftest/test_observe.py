@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from forkecho.conformance import observe
+from forkecho.conformance import guardian, observe
 from forkecho.conformance.address import ours, theirs
 from forkecho.conformance.deadline import Deadline, wait_for
-from forkecho.conformance.observe import Address, Census, Facts, Observer, Process
+from forkecho.conformance.observe import Address, Census, Facts, Observer, Process, linux
 from forkecho.conformance.observe.linux import LinuxObserver
 from forkecho.conformance.observe.portable import PortableObserver
 
@@ -157,6 +157,7 @@ def test_a_zombie_is_not_alive_but_known(
     assert (facts.state, facts.ppid, facts.alive) == ("Z", parent, False)
     assert not observer.alive(facts.process)
     assert observer.stopped(facts.process)
+    assert observer.image(facts.process) == ()
     assert [one.process for one in observer.descendants(parent)] == [facts.process]
     assert [one.process for one in observer.descendants(parent, thorough=True)] == [facts.process]
 
@@ -208,6 +209,81 @@ def test_a_census_does_not_know_a_later_process_with_a_pid_that_is_used_again() 
     assert census.knew(Process(100, 5000))
     assert not census.knew(Process(100, 5001))
     assert not census.knew(Process(101, 4999))
+
+
+def test_a_census_by_the_newest_pid_tells_who_came_later_in_the_same_moment() -> None:
+    """PIDs are given in turn and begin anew, so the few after the newest are later, wherever the row begins again."""
+    census = Census(moment=5000, newest=32760, most=32768)
+
+    assert census.knew(Process(32760, 5000))
+    assert census.knew(Process(32000, 5000))
+    assert not census.knew(Process(32761, 5000))
+    assert not census.knew(Process(310, 5000))
+    assert census.knew(Process(310, 4999))
+    assert census.knew(Process(32761, 4999))
+    assert not census.knew(Process(32000, 5001))
+
+
+def test_of_processes_that_start_one_by_one_each_census_knows_those_before_it() -> None:
+    """They are told apart within the tick that starts are given in, without a list of all processes."""
+    observer = LinuxObserver()
+    censuses, children = [observer.census()], []
+    try:
+        for _ in range(20):
+            children.append(subprocess.Popen(["sleep", "60"]))
+            censuses.append(observer.census())
+        processes = [facts_of(observer, child.pid).process for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+    known = [[census.knew(process) for process in processes].count(True) for census in censuses]
+    assert known == list(range(21))
+
+
+def test_a_census_is_no_longer_where_there_are_more_processes() -> None:
+    """Where /proc/loadavg tells the newest PID, as Linux does, nothing is listed; where it does not, all are."""
+    if not linux._pids_in_turn():
+        pytest.skip("the newest PID is not told here")
+
+    assert LinuxObserver().census().pids == frozenset()
+
+
+def test_a_census_lists_all_where_the_newest_pid_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some containers show a file of their own in its place."""
+    monkeypatch.setattr(linux, "_newest", lambda: 1)
+    linux._pids_in_turn.cache_clear()
+    try:
+        assert os.getpid() in LinuxObserver().census().pids
+    finally:
+        linux._pids_in_turn.cache_clear()
+
+
+def test_a_tree_that_never_stays_the_same_is_read_by_parents(
+    script: Callable[..., tuple[int, list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thorough look believes two looks that agree; where none do, it reads every process there is."""
+    pid, (child, grandchild) = script(FAMILY)
+    observer = LinuxObserver()
+    looks = iter(range(100))
+    real = observer._tree
+    monkeypatch.setattr(observer, "_tree", lambda pid: real(pid)[: next(looks) % 2])
+
+    assert [one.process.pid for one in observer.descendants(pid)] == []
+    assert [one.process.pid for one in observer.descendants(pid, thorough=True)] == [child, grandchild]
+
+
+def test_a_guardian_finds_the_same_by_children_as_by_parents(
+    script: Callable[..., tuple[int, list[int]]],
+) -> None:
+    """What is below us is in both, with its start; what has ended and was not waited for in neither."""
+    _, (child, grandchild) = script(FAMILY)
+    script(ZOMBIE)
+    by_children, by_parents = guardian.tree(), guardian.scan()
+
+    assert by_children == by_parents
+    assert {child, grandchild} <= by_children.keys()
 
 
 def test_the_moment_of_a_census_is_in_the_clock_of_starts(
