@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from fnmatch import fnmatchcase
-from typing import Literal
+from itertools import chain
+from typing import ClassVar, Literal
 
 import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 __all__ = ["DEFAULT_DEMAND", "Claim", "Family", "Known", "Manifest", "Needs", "Reply", "concerns"]
 
@@ -53,6 +56,8 @@ class Reply:
                 pattern += b"(?P<" + part[1:-1].encode() + b">" + self.NUMBER + b")"
             else:
                 pattern += re.escape(part.encode())
+        #: What stands before the data, as a regular expression.
+        self.pattern = pattern
         self._pattern = re.compile(pattern)
         #: No prefix is longer than this, in bytes.
         self.longest = len(form) + 20 * len(self.names)
@@ -70,10 +75,35 @@ class Reply:
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The program that a target needs, and the Debian package that has it."""
+    """What a target needs of its host.
+
+    Attributes:
+        program: that is to be found.
+        debian: the package that has it, or several, with blanks between.
+        probe: a command that ends with 0 where what the program needs besides, such as a library, is there as well.
+    """
 
     program: str
     debian: str = ""
+    probe: list[str] = []
+
+    #: What is not yet there for a probe: it is asked before anything is made.
+    LATER: ClassVar[tuple[str, ...]] = (
+        "host", "port", "path", "dir", "build", "max-connections", "message",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name in self.LATER:
+            if any(f"{{{name}}}" in word or f"@{name.upper()}@" in word for word in self.probe):
+                raise ValueError(
+                    f"probe: {{{name}}} is not known before the target is started (there are {{python}}, {{here}}, {{suite}})"
+                )
+
+    @property
+    def packages(self) -> str:
+        """The Debian packages for people; empty where none is named."""
+        names = self.debian.split()
+        return f"Debian package{'s' if len(names) > 1 else ''}: {', '.join(names)}" if names else ""
 
 
 class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,15 +114,34 @@ class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sometimes: it comes by chance, so that a pass does not mean that it is mended.
         seen: a pattern that what is seen must fit, so that another failure of the same case is not taken for it; an
             empty one fits all.
+        expires: the last day on which it is excused, in UTC; None: until it is mended.
     """
 
     reason: str
     sometimes: bool = False
     seen: str = ""
+    expires: datetime.date | None = None
 
     def fits(self, seen: str) -> bool:
         """This is the failure that is meant."""
         return re.search(self.seen, seen) is not None
+
+    def over(self, day: datetime.date) -> bool:
+        """It is no longer excused on that day."""
+        return self.expires is not None and day > self.expires
+
+    def check(self, entry: str) -> None:
+        """Complain of what cannot be meant.
+
+        Raises:
+            ValueError: the reason is missing, or `seen` is no pattern; names the entry.
+        """
+        if not self.reason.strip():
+            raise ValueError(f"known {entry!r}: each entry of [known] needs a reason")
+        try:
+            re.compile(self.seen)
+        except re.error as error:
+            raise ValueError(f"known {entry!r}: seen {self.seen!r} is no pattern: {error}") from None
 
 
 def concerns(entry: str, case_id: str, requirement_id: str) -> bool:
@@ -113,6 +162,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     cwd: str = ""
     ready_within: float = 5.0
     needs: Needs | None = None
+    python: str = ""
     reply: str = "{data}"
     framing: Literal["stream", "one-shot"] = "stream"
     message_max: int = 1024
@@ -137,6 +187,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
                 raise ValueError(f"announce {self.announce!r} is no pattern: {error}") from None
             if groups < 1:
                 raise ValueError(f"announce {self.announce!r} has no group: the port is taken from group 1")
+        try:
+            SpecifierSet(self.python)
+        except InvalidSpecifier:
+            raise ValueError(f"python {self.python!r}: what is wanted is versions, such as '>=3.8'") from None
         if not self.families:
             raise ValueError("families must name one at least")
         for key in ("message_max", "ready_within", "drain_within"):
@@ -145,12 +199,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         if self.max_connections < 0 or self.idle_timeout < 0:
             raise ValueError("max-connections and idle-timeout must not be below 0")
         for entry, known in self.failures.items():
-            if not known.reason.strip():
-                raise ValueError("each entry of [known] needs a reason")
-            try:
-                re.compile(known.seen)
-            except re.error as error:
-                raise ValueError(f"known {entry!r}: seen {known.seen!r} is no pattern: {error}") from None
+            known.check(entry)
 
     def _check_client(self) -> None:
         """What clients declare of themselves, and servers leave alone."""
@@ -188,6 +237,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
         return "unix" if self.families[0] == "unix" else "tcp"
 
     def takes(self, token: str) -> bool:
-        """The placeholder stands in the command or in a file that is made for it."""
-        texts = (*self.command, *self.files.values())
+        """The placeholder stands in the command, in one that builds it, or in a file that is made for it."""
+        texts = (*self.command, *chain.from_iterable(self.build), *self.files.values())
         return any(f"{{{token}}}" in text or f"@{token.upper()}@" in text for text in texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,15 @@ def test_a_form_that_cannot_be_split_again_is_refused(form: str, words: str) -> 
         ({"lineage": "adopted"}, "Invalid enum value 'adopted'"),
         ({"drain": "later"}, "Invalid enum value 'later'"),
         ({"families": ["ipv5"]}, "Invalid enum value 'ipv5'"),
+        ({"python": "3.8"}, "python '3.8': what is wanted is versions, such as '>=3.8'"),
         ({"families": []}, "families must name one at least"),
         ({"command": "server {port}"}, "Expected `array`, got `str` - at `$.command`"),
         ({"max_connections": 5}, "unknown field `max_connections` (there are announce, build, command,"),
         ({"comand": []}, "unknown field `comand`"),
         ({"needs": {"debian": "socat"}}, "missing required field `program`"),
+        ({"needs": {"program": "lua", "probe": "lua"}}, "Expected `array`, got `str` - at `$.needs.probe`"),
+        ({"needs": {"program": "lua", "probe": ["lua", "{port}"]}}, "probe: {port} is not known before"),
+        ({"needs": {"program": "lua", "probe": ["lua", "@BUILD@/x"]}}, "probe: {build} is not known before"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_its_place(raw: dict[str, Any], words: str) -> None:
@@ -225,10 +230,40 @@ def test_every_shipped_target_loads() -> None:
             assert any(concerns(entry, case.id, case.requirement.id) for case in cases), (name, entry)
 
 
-def test_an_unknown_target_lists_those_that_there_are() -> None:
-    """The complaint has the name and the known ones."""
-    with pytest.raises(target.UnknownTarget, match=r"there is no target 'sockat'.*\breference\b.*\bsocat\b"):
+def test_every_shipped_target_says_what_it_needs() -> None:
+    """A program and its package, unless Python is all of it; its own files are there, and no file is nobody's."""
+    used: set[str] = set()
+    for name in target.known():
+        found = target.load(name)
+        needs = found.manifest.needs
+        words = [
+            word
+            for command in (found.manifest.command, *found.manifest.build, needs.probe if needs else [])
+            for word in command
+        ]
+        used |= {
+            word.removeprefix("{here}/").partition(":")[0] for word in words if word.startswith("{here}/")
+        }
+        assert needs or found.manifest.command[0] == "{python}", name
+        if needs:
+            assert needs.program in words or any(needs.program in word.split() for word in words), name
+            assert needs.debian, name
+    there = {path.name for path in Path(found.here).iterdir() if path.is_file() and path.suffix != ".toml"}
+
+    assert used == there
+
+
+def test_of_an_unknown_target_the_nearest_is_named_or_else_all() -> None:
+    """Fifty names are of no use to whom a letter slipped, and needed by who has no idea."""
+    near = "there is no target 'sockat'; did you mean socat or socat-pipe or ncat? (forkecho list targets names them all)"
+    with pytest.raises(target.UnknownTarget, match=f"^{re.escape(near)}$"):
         target.load("sockat")
+    with pytest.raises(
+        target.UnknownTarget, match=r"there is no target 'xyz' \(there are .*\breference\b.*\bsocat\b"
+    ):
+        target.load("xyz")
+    with pytest.raises(target.UnknownTarget, match=r"'crul'; did you mean curl\? \(forkecho list clients"):
+        target.load("crul", "client")
 
 
 @pytest.mark.parametrize(
