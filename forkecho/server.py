@@ -34,10 +34,14 @@ __all__ = ["ForkingEchoServer", "main"]
 BUFFER = 65536  # bytes a child holds at most for a client that does not read
 ONE_SHOT = 1024  # bytes, the largest request where the framing is one-shot
 LINGER = 2.0  # seconds a child waits for its client's end of stream after its own
+REHEARSALS = 20  # of a connection; after 8 calls or 16 the interpreter has made up its mind
 TICK = 0.05  # seconds between two looks at the children, and before the next try when descriptors ran out
 
 # What a child closes without asking which are open. A cap, as the limit may be a thousand million, or none.
 DESCRIPTORS = min(os.sysconf("SC_OPEN_MAX") % 2**64, 65536)
+
+# What accept() returns is not of the class that socket.py derives, see there.
+CONNECTION, STREAM = socket.SocketType, int(socket.SOCK_STREAM)
 
 # The client has gone again; nothing is wrong with the server. What else accept() says (EMFILE, ENFILE,
 # ENOBUFS, ENOMEM) needs time to pass, and the listener stays readable meanwhile.
@@ -82,6 +86,7 @@ class ForkingEchoServer:
         self.serving = _thread.allocate_lock()
 
         self.listener = self.make_listener(address)
+        self.family = int(self.listener.family)  # no enum, see accept()
         name = self.listener.getsockname()
         self.server_address = (name, 0) if isinstance(name, str) else name[:2]
         self.path_taken = self.path_identity()  # what is there later may be our successor's
@@ -94,6 +99,7 @@ class ForkingEchoServer:
         self.clients_and_signals.register(self.listener, select.POLLIN)
         self.clients_and_signals.register(self.wakened, select.POLLIN)
         self.signals.register(self.wakened, select.POLLIN)
+        self.waking = self.wakened.fileno()
 
     def make_listener(self, address: tuple[str, int]) -> socket.socket:
         """Bind and listen. Connections inherit the options: that costs nothing, and cannot come too late."""
@@ -164,32 +170,40 @@ class ForkingEchoServer:
 
     def wait(self, sources: select.poll) -> bool:
         """Sleep until there is something to do, a tick if there are children; say whether a client waits."""
-        ready = dict(sources.poll(TICK * 1000 if self.children else None))
-        if ready.pop(self.wakened.fileno(), None):
-            try:
-                self.wakened.recv(BUFFER)  # only a reason to look: children share the other end
-            except BlockingIOError:
-                pass
-        return bool(ready) and not self.stopping
+        waits = False
+        for descriptor, _ in sources.poll(TICK * 1000 if self.children else None):
+            if descriptor == self.waking:
+                try:
+                    self.wakened.recv(BUFFER)  # only a reason to look: children share the other end
+                except BlockingIOError:
+                    pass
+            else:
+                waits = True
+        return waits and not self.stopping
 
     def at_limit(self) -> bool:
         """Whether no further child may be had. A child that has ended counts until it is reaped."""
         return len(self.children) >= self.max_connections
 
     def accept(self) -> None:
-        """Take one connection from the backlog and have it served."""
+        """Take one connection from the backlog and have it served.
+
+        What socket.accept() does besides (a class in Python, enums) would write to forty pages of memory that parent and
+        child share until then: a third of all that a connection costs.
+        """
         try:
-            connection, _ = self.listener.accept()
+            descriptor, _ = self.listener._accept()  # type: ignore[attr-defined]
         except OSError as error:
             if error.errno not in NOBODY_THERE:
                 self.signals.poll(TICK * 1000)
             return
+        connection = CONNECTION(self.family, STREAM, 0, descriptor)
         try:
             self.spawn(connection)
         finally:
             connection.close()
 
-    def spawn(self, connection: socket.socket) -> None:
+    def spawn(self, connection: socket.SocketType) -> None:
         """Fork the process that serves this connection. Where none can be had, only this client loses."""
         try:
             pid = os.fork()
@@ -212,7 +226,7 @@ class ForkingEchoServer:
 
     # A child.
 
-    def in_child(self, connection: socket.socket) -> None:
+    def in_child(self, connection: socket.SocketType) -> None:
         """Serve one connection and end the process: nothing may return from here into the parent's code."""
         status = 1
         try:
@@ -226,7 +240,7 @@ class ForkingEchoServer:
         finally:
             os._exit(status)  # not exit(): what the parent has buffered or registered is not ours to run
 
-    def let_go(self, connection: socket.socket) -> None:
+    def let_go(self, connection: socket.SocketType) -> None:
         """Close the listener; in a host process all that is open, the client's end perhaps among it."""
         if self.own_process:
             os.close(self.listener.fileno())
@@ -235,7 +249,7 @@ class ForkingEchoServer:
         os.closerange(3, connection.fileno())
         os.closerange(connection.fileno() + 1, DESCRIPTORS)
 
-    def serve(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.SocketType) -> None:
         """The whole of one connection."""
         # In any case: BSD's accept() copies the listener's mode.
         connection.settimeout(self.idle_timeout or None)
@@ -248,7 +262,7 @@ class ForkingEchoServer:
         except socket.timeout:  # the end of the process ends the connection
             pass
 
-    def converse_stream(self, connection: socket.socket) -> None:
+    def converse_stream(self, connection: socket.SocketType) -> None:
         """Send back whatever comes until the client ends; the prefix goes out with the first bytes."""
         prefix = self.prefix()
         while True:
@@ -258,7 +272,7 @@ class ForkingEchoServer:
             self.echo(connection, prefix + data)
             prefix = b""
 
-    def converse_one_shot(self, connection: socket.socket) -> None:
+    def converse_one_shot(self, connection: socket.SocketType) -> None:
         """One recv, one reply."""
         data = connection.recv(ONE_SHOT)
         if data:
@@ -268,11 +282,11 @@ class ForkingEchoServer:
         """What comes before the data. The parent's PID is from before the fork: it may have gone since."""
         return self.before_data.replace("{pid}", str(os.getpid())).replace("{ppid}", str(self.pid)).encode()
 
-    def echo(self, connection: socket.socket, data: bytes) -> None:
+    def echo(self, connection: socket.SocketType, data: bytes) -> None:
         """Write it all, however often the kernel takes only a part."""
         connection.sendall(data)
 
-    def finish(self, connection: socket.socket) -> None:
+    def finish(self, connection: socket.SocketType) -> None:
         """End our stream, then read the client's to its end: closing on unread input resets (RFC 2525)."""
         connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + LINGER
@@ -281,6 +295,29 @@ class ForkingEchoServer:
             while time.monotonic() < deadline and connection.recv(BUFFER):
                 pass
         except socket.timeout:
+            pass
+
+    # Before the first child.
+
+    def rehearse(self) -> None:
+        """Serve ourselves, so that children find done what is done at first use: each would copy pages for it.
+
+        That is what the interpreter makes of the code that it runs, and the symbols that the loader binds: a tenth
+        of what a connection costs, and of a child's own memory.
+        """
+        try:
+            for _ in range(REHEARSALS):
+                client, connection = socket.socketpair()
+                with client:
+                    client.sendall(b"rehearsal")
+                    client.shutdown(socket.SHUT_WR)
+                    # Of the class that accept() makes: the code is specialised for that (PEP 659).
+                    served = CONNECTION(self.family, STREAM, 0, connection.detach())
+                    try:
+                        self.serve(served)
+                    finally:
+                        served.close()
+        except OSError:  # descriptors are scarce: children are dearer then
             pass
 
     # The end.
@@ -413,6 +450,8 @@ def main(arguments: list[str] | None = None, server_class: type = ForkingEchoSer
         return complain(1, f"cannot listen on {where}: {error.strerror or error}")
     with server:
         server.catch_signals()
+        if server_class is ForkingEchoServer:  # another may do what only a child can afford
+            server.rehearse()
         server.announce()
         server.serve_forever()
     return 0

@@ -19,15 +19,17 @@ class ClientBench(Bench):
 
     def _play(self, case: Case, scale: float) -> tuple[Outcome, ClientStage | None]:
         stage = ClientStage(case, self.plan, self.builds, scale)
+        number = 0
         error: BaseException | None = None
         try:
             for step in case.steps:
+                number += 1
                 DO[type(step)](stage, step)
         except Exception as failure:
             error = failure
         finally:
             stage.clear()
-        return outcome(error, case.requirement.level), stage
+        return outcome(error, case.requirement.level, number), stage
 
 
 def bench_for(plan: Plan, builds: Builds, *, canary: Case | None) -> Bench:
