@@ -6,20 +6,35 @@ import io
 import shlex
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from forkecho.conformance import requirement
+from forkecho.conformance import interval, requirement
 from forkecho.conformance.report import evidence
-from forkecho.conformance.report.again import command_line
+from forkecho.conformance.report.again import command, command_line
 from forkecho.conformance.report.printable import printable
 from forkecho.conformance.requirement import GROUPS
-from forkecho.conformance.result import CaseLine, Run, Verdict
+from forkecho.conformance.result import CaseLine, Header, Run, Verdict
 
-__all__ = ["SENTENCES", "render", "sentence"]
+__all__ = [
+    "SENTENCES",
+    "Paper",
+    "chosen",
+    "chosen_of",
+    "interpreter",
+    "kernel",
+    "packages",
+    "python",
+    "render",
+    "sentence",
+    "sentence_of",
+    "span",
+    "steadiness",
+    "version",
+]
 
 FULL = 3  # cases of one requirement whose evidence is shown; of the others the words are
 REASONS_MAX = 12  # different reasons of one verdict that are shown
@@ -28,16 +43,19 @@ IDS_MAX = 6  # ids that are shown of cases with the same reason
 
 #: A verdict in the totals, and its colour.
 WORDS = {
-    Verdict.PASS: ("passed", "green"),
-    Verdict.FAIL: ("failed", "red"),
-    Verdict.WARN: ("warned", "yellow"),
-    Verdict.KNOWN: ("known", "cyan"),
-    Verdict.FIXED: ("fixed", "red"),
-    Verdict.NOT_APPLICABLE: ("n/a", "bright_black"),
-    Verdict.INCONCLUSIVE: ("inconclusive", "magenta"),
-    Verdict.UNSTABLE: ("unstable", "red"),
-    Verdict.BLOCKED: ("blocked", "red"),
-    Verdict.BROKEN: ("broken", "magenta"),
+    verdict: (verdict.past, color)
+    for verdict, color in {
+        Verdict.PASS: "green",
+        Verdict.FAIL: "red",
+        Verdict.WARN: "yellow",
+        Verdict.KNOWN: "cyan",
+        Verdict.FIXED: "red",
+        Verdict.NOT_APPLICABLE: "bright_black",
+        Verdict.INCONCLUSIVE: "magenta",
+        Verdict.UNSTABLE: "red",
+        Verdict.BLOCKED: "red",
+        Verdict.BROKEN: "magenta",
+    }.items()
 }
 
 #: Shown one by one under their requirement, the gravest last: that is where one looks first.
@@ -68,30 +86,50 @@ def render(run: Run, *, width: int = 100, color: bool = False) -> str:
     return page.text
 
 
+def packages(header: Header) -> str:
+    """The Debian packages that were judged, with their versions."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(header.packages.items()))
+
+
 def sentence(run: Run) -> str:
     """The verdict on the target with the totals in one line."""
-    totals = run.footer.totals
+    return sentence_of([run])
+
+
+def sentence_of(runs: Sequence[Run]) -> str:
+    """The same of several runs that ended alike, from the least to the most where they do not say the same."""
+    footers = [run.footer for run in runs]
     told = ", ".join(
-        f"{totals[verdict]} {word}" for verdict, (word, _) in WORDS.items() if totals.get(verdict)
+        f"{span(footer.totals.get(verdict, 0) for footer in footers)} {word}"
+        for verdict, (word, _) in WORDS.items()
+        if any(footer.totals.get(verdict) for footer in footers)
     )
-    said = SENTENCES.get(run.footer.exit, f"exit code {run.footer.exit}")
-    cases = f"{run.footer.selected} case{'' if run.footer.selected == 1 else 's'}"
-    return f"{said}: {told or 'nothing was tried'} (of {cases}, {run.footer.seconds:.1f} s)"
+    said = SENTENCES.get(footers[0].exit, f"exit code {footers[0].exit}")
+    # What is known is broken all the same.
+    known = any(footer.totals.get(Verdict.KNOWN) for footer in footers)
+    said += " but for known failures" if footers[0].exit == 0 and known else ""
+    many = span(footer.selected for footer in footers)
+    cases = f"{many} case{'' if many == '1' else 's'}"
+    seconds = span((footer.seconds for footer in footers), ".1f")
+    return f"{said}: {told or 'nothing was tried'} (of {cases}, {seconds} s)"
 
 
-class Page:
-    """The parts of a report in the order in which they are called.
+def span(numbers: Iterable[float], form: str = "") -> str:
+    """The number, or the least and the greatest."""
+    given = sorted(numbers)
+    ends = dict.fromkeys(format(number, form) for number in (given[0], given[-1]))
+    return " - ".join(ends)
+
+
+class Paper:
+    """Lines as they are added.
 
     Args:
-        run: what is shown.
         width: of a line in characters.
         color: with escape sequences for colours.
     """
 
-    def __init__(self, run: Run, width: int, color: bool) -> None:
-        self.run = run
-        self.cases = sorted(run.cases, key=lambda case: case.id)
-        self._requirements = requirement.load()
+    def __init__(self, width: int, color: bool) -> None:
         self._file = io.StringIO()
         # Everything is said, so that neither the environment nor the terminal of the moment changes a byte.
         self._console = Console(
@@ -110,8 +148,12 @@ class Page:
 
     @property
     def text(self) -> str:
-        """The page so far."""
+        """All lines so far."""
         return "".join(line.rstrip() + "\n" for line in self._file.getvalue().splitlines())
+
+    def print(self, what: Table | Text, *, soft_wrap: bool = False) -> None:
+        """Add a table, or a text; with `soft_wrap` as it is, however long its lines are."""
+        self._console.print(what, soft_wrap=soft_wrap)
 
     def line(self, text: str = "", indent: int = 0, style: str = "", label: str = "") -> None:
         """A paragraph, broken between words at the width; its lines are aligned after a label."""
@@ -130,20 +172,39 @@ class Page:
         said = Text(" " * indent + printable(text).replace("\n", "\\n"), style=style)
         self._console.print(said, soft_wrap=True)
 
+
+class Page(Paper):
+    """The parts of a report in the order in which they are called.
+
+    Args:
+        run: what is shown.
+        width: of a line in characters.
+        color: with escape sequences for colours.
+    """
+
+    def __init__(self, run: Run, width: int, color: bool) -> None:
+        super().__init__(width, color)
+        self.run = run
+        self.cases = sorted(run.cases, key=lambda case: case.id)
+        self._requirements = requirement.load()
+
     def header(self) -> None:
         """What was judged, by what and how."""
         header = self.run.header
         told = header.target
         title = f": {told['title']}" if told.get("title") else ""
         self.line(f"forkecho {header.forkecho} judges {told.get('name', '?')}{title}", style="bold")
-        reached = (
-            f"which runs at {told['connect']}" if told.get("connect") else shlex.join(told.get("command", ()))
-        )
-        chosen = ", ".join(f"{key} {_chosen(value)}" for key, value in header.selection.items() if value)
+        reached = f"which runs at {told['connect']}" if told.get("connect") else shlex.join(command(told))
         self.line(reached, 2, label="target")
+        if header.python:
+            self.line(python(header), 2, label="python")
         if header.model:
             self.line(header.model, 2, label="model")
-        self.line(f"{chosen or 'everything'} ({header.selected} cases)", 2, label="selection")
+        if header.packages:
+            self.line(packages(header), 2, label="packages")
+        self.line(f"{chosen(header) or 'everything'} ({header.selected} cases)", 2, label="selection")
+        if often := steadiness(header):
+            self.line(often, 2, label="repeats")
         self.line(f"{header.seed}", 2, label="seed")
         self.line(f"{header.started}, specification {header.spec}", 2, label="started")
         self.line()
@@ -161,9 +222,9 @@ class Page:
             counts = Counter(case.verdict for case in self.cases if case.group == group)
             if counts:
                 cells = [Text(str(counts[one] or ""), style=WORDS[one][1]) for one in verdicts]
-                table.add_row(group, GROUPS.get(group, ""), *cells)
+                table.add_row(printable(group).replace("\n", "\\n"), GROUPS.get(group, ""), *cells)
         if verdicts:
-            self._console.print(table)
+            self.print(table)
             self.line()
 
     def reasons(self) -> None:
@@ -228,9 +289,8 @@ class Page:
         """One case: what was tried, expected and seen, the evidence, and how to try it again."""
         self.whole(case.id, 2, style="bold")
         self.line(case.title, 4)
-        for label, text in (("reason", case.reason), ("expected", case.expected), ("seen", case.seen)):
-            if text:
-                self.line(text, 4, label=label)
+        for label, text in evidence.words(case):
+            self.line(text, 4, label=label)
         parts = (("on the wire", evidence.transcript(case)), ("processes", evidence.processes(case)))
         for what, lines in parts if with_evidence else ():
             if lines:
@@ -238,6 +298,47 @@ class Page:
             for one in lines:
                 self.whole(one, 6)
         self.whole(f"{'again':<{LABEL}}{command_line(self.run.header, case.id)}", 4)
+
+
+def steadiness(header: Header) -> str:
+    """How often each case was played, and what it says of one that passed each time; empty where it was once."""
+    times = header.selection.get("repeat", 1)
+    if not isinstance(times, int) or times < 2:
+        return ""
+    most = interval.wilson(0, times)[1]
+    return f"{times} of each case; one that passes them all fails in at most {100 * most:.1f} % (95 %)"
+
+
+def interpreter(header: Header) -> str:
+    """Which Python ran the target, wherever it stands; empty where it is not known, or there was none."""
+    told = header.python
+    release = f" {told['release']}, Python" if told.get("release") else ""
+    return f"{told.get('implementation', '')}{release} {told.get('version', '')}".strip()
+
+
+def python(header: Header) -> str:
+    """The same with its path."""
+    return ", ".join(filter(None, (interpreter(header), str(header.python.get("path", "")))))
+
+
+def version(header: Header) -> str:
+    """Which version was judged: of the packages, and of the Python that ran it; empty where nothing is known of it."""
+    return ", ".join(filter(None, (packages(header), interpreter(header))))
+
+
+def kernel(header: Header) -> str:
+    """The system on which it was judged, and its release; empty where it is not known."""
+    return " ".join(str(header.host[key]) for key in ("system", "release") if header.host.get(key))
+
+
+def chosen(header: Header) -> str:
+    """The options that chose the cases and how they were played; empty where there were none."""
+    return chosen_of(header.selection)
+
+
+def chosen_of(selection: Mapping[str, object]) -> str:
+    """The same of the options themselves."""
+    return ", ".join(f"{key} {_chosen(value)}" for key, value in selection.items() if value)
 
 
 def _chosen(value: object) -> str:

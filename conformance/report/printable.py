@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["one_line", "printable"]
 
 
 def printable(text: str) -> str:
@@ -13,3 +13,8 @@ def printable(text: str) -> str:
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
     )
+
+
+def one_line(text: str) -> str:
+    r"""`text` made printable, with line ends and tabs escaped as well: it is to stay in its line."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
+from forkecho.cli.judged import with_settings
 from forkecho.conformance import requirement, result, target
 from forkecho.conformance.case import expand
 from forkecho.conformance.manifest import Manifest
@@ -95,6 +97,15 @@ def test_two_renderings_are_the_same_bytes(form: str) -> None:
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     """load() of dump() is the run."""
     run = run_of(line("x/a", Verdict.PASS, transcript=[SENT], processes=[BORN]), line("x/b", Verdict.WARN))
+    (tmp_path / "run.jsonl").write_text(FORMATS["jsonl"](run))
+
+    assert run == result.load(tmp_path / "run.jsonl")
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u0085b", "a\nb", "a\r\nb"])
+def test_a_record_keeps_whatever_ends_lines_elsewhere(tmp_path: Path, text: str) -> None:
+    """A text with an end of line in it is no end of a line of the record."""
+    run = run_of(line("x/a", Verdict.FAIL, seen=text))
     (tmp_path / "run.jsonl").write_text(FORMATS["jsonl"](run))
 
     assert run == result.load(tmp_path / "run.jsonl")
@@ -217,6 +228,68 @@ def test_junit_escapes_what_xml_cannot_say() -> None:
     assert printable(seen) in failure.get("message", "")
 
 
+#: What junit-10.xsd of Jenkins' xUnit plugin allows: for each element its attributes, those that must be, and its children.
+COMMON = {
+    "testsuites": ({"name", "time", "tests", "failures", "errors"}, set(), {"testsuite"}),
+    "testsuite": (
+        {
+            "name",
+            "tests",
+            "failures",
+            "errors",
+            "group",
+            "time",
+            "skipped",
+            "timestamp",
+            "hostname",
+            "id",
+            "package",
+        },
+        {"name", "tests", "failures", "errors"},
+        {"testsuite", "properties", "testcase", "system-out", "system-err"},
+    ),
+    "properties": (set(), set(), {"property"}),
+    "property": ({"name", "value"}, {"name", "value"}, set()),
+    "testcase": (
+        {"name", "time", "classname", "group"},
+        {"name"},
+        {"skipped", "error", "failure", "system-out", "system-err"},
+    ),
+    "failure": ({"type", "message"}, set(), set()),
+    "error": ({"type", "message"}, set(), set()),
+    "skipped": ({"type", "message"}, set(), set()),
+    "system-out": (set(), set(), set()),
+}
+SECONDS = re.compile(r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]{0,3})?")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_junit_is_what_the_common_schema_allows(strict: bool) -> None:
+    """No other element or attribute, none missing, and times as it has them."""
+    root = parsed(one_of_each(model="fork", selection={"strict": strict}))
+
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        allowed, needed, children = COMMON[element.tag]
+        assert needed <= set(element.keys()) <= allowed, element.tag
+        assert {child.tag for child in element} <= children, element.tag
+        assert SECONDS.fullmatch(element.get("time", "")), element.get("time")
+        assert element.get("time") is None or len(element.get("time", "").partition(".")[2]) == 3
+
+
+def test_junit_tells_of_each_case_what_it_was() -> None:
+    """A failure for what failed, an error for what is our own fault, and whatever was skipped has its reason."""
+    found = {case.get("name"): case for case in parsed(one_of_each()).iter("testcase")}
+
+    assert found["x/fail"].find("failure") is not None
+    assert found["x/broken"].find("error") is not None
+    assert not list(found["x/pass"])
+    for name in ("x/known", "x/not_applicable", "x/inconclusive"):
+        skipped = found[name].find("skipped")
+        assert skipped is not None
+        assert "for a reason" in skipped.get("message", "")
+
+
 def test_junit_names_an_element_for_each_verdict() -> None:
     """A new verdict is not forgotten."""
     assert set(Verdict) == set(junit.ELEMENTS)
@@ -259,6 +332,13 @@ def test_the_console_has_no_evidence_of_what_passed() -> None:
     assert text.endswith("\nconformant: 1 passed, 1 n/a (of 2 cases, 12.3 s)\n")
 
 
+def test_what_is_known_to_be_broken_is_not_called_conformant(hand: Any) -> None:
+    """It passes a gate, but is no server that keeps everything."""
+    run = hand.run(hand.case("x/a", "pass"), hand.case("x/b", "known"))
+
+    assert console.sentence(run).startswith("conformant but for known failures: 1 passed, 1 known")
+
+
 @pytest.mark.parametrize(
     "verdict", [Verdict.BLOCKED, Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE, Verdict.KNOWN]
 )
@@ -279,6 +359,18 @@ def test_the_console_names_every_verdict(verdict: Verdict) -> None:
 
     assert console.WORDS[verdict][0] in text.splitlines()[-1]
     assert (verdict is not Verdict.PASS) == ("only because" in text)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("odd", [None, 5, "x y", {"a": 1}, [[1], {}, None]])
+def test_anything_in_a_record_from_elsewhere_is_borne(form: str, odd: object) -> None:
+    """In what is told of the target, and in events: no report is lost to it."""
+    keys = ("t", "event", "on", "pid", "start", "ppid", "command", "length", "head", "until", "untold")
+    events = [{}, dict.fromkeys(keys, odd), BORN | {"pid": odd}, BORN | {"event": "owner", "command": odd}]
+    judged = dict.fromkeys(("name", "title", "manifest", "connect", "command", "reply", "role"), odd)
+    case = line("x/a", Verdict.FAIL, expected="x", seen="y", transcript=events, processes=events)
+    for told in (judged, {"name": "x", "command": odd}, {"name": "socat", "command": odd, "env": odd}):
+        assert FORMATS[form](run_of(case, judged=told))
 
 
 def test_colours_are_escape_sequences_and_nothing_else() -> None:
@@ -382,6 +474,21 @@ def test_again_a_bundled_target() -> None:
         "--set",
         "drain-within=9.0",
     ]
+
+
+def test_again_a_manifest(tmp_path: Path) -> None:
+    """With what was said beside it, even where that is what a manifest says that says nothing."""
+    path = tmp_path / "mine.toml"
+    path.write_text('command = ["./mine", "{port}"]\nreply = "{pid}:{data}"\ndrain = "cut"\n')
+    options = dict.fromkeys(("framing", "max_connections")) | {"settings": ("drain=cut", "drain-within=9")}
+    plain = with_settings(target.load(str(path)), options | {"reply": None, "settings": ()}).describe()
+    told = with_settings(target.load(str(path)), options | {"reply": "{data}"}).describe()
+    words = ["forkecho", "check", str(path), "--case", "x/a", "--seed", "42"]
+    path.unlink()
+
+    assert line_again(plain) == words
+    assert line_again(told) == [*words, "--set", "drain-within=9.0", "--reply", "{data}"]
+    assert line_again(told | {"given": [{}, 3, "no-such-key"]}) == words
 
 
 def test_again_what_runs_already() -> None:

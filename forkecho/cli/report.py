@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from forkecho.cli.judged import writable
 from forkecho.cli.saved import save, seen_by_people
 from forkecho.conformance import result
-from forkecho.conformance.report import FORMATS
+from forkecho.conformance.report import FORMATS, SOAKS
+from forkecho.conformance.soak.record import is_soak, load
 
 __all__ = ["command"]
 
@@ -21,10 +23,15 @@ __all__ = ["command"]
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
 def command(record: Path, form: str, output: Path | None) -> None:
-    """Show the record of a run, RUN.jsonl, in another format.
+    """Show the record of a run, RUN.jsonl, or of a soak, in another format.
 
     The exit code is 0 if there was a record to show, whatever it says of the server.
     """
-    run = result.load(record)
-    terminal = output is None and sys.stdout.isatty()
-    save(FORMATS[form](run, **seen_by_people(terminal)), output)
+    writable(output, record)
+    seen = seen_by_people(output is None and sys.stdout.isatty())
+    if not is_soak(record):
+        save(FORMATS[form](result.load(record), **seen), output)
+    elif form in SOAKS:
+        save(SOAKS[form](load(record), **seen), output)
+    else:
+        raise click.UsageError(f"{record}: it is of a soak, which is shown as {', '.join(SOAKS)}")
