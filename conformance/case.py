@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from forkecho.conformance.step import (
     Launch,
     Lift,
     Limit,
+    Mark,
     Open,
     Reach,
     Reset,
@@ -43,11 +44,24 @@ from forkecho.conformance.step import (
 
 __all__ = ["Case", "expand", "matching", "templates"]
 
-#: Sizes of buffers that servers are known to have, in bytes; `B` runs over them.
-BUFFERS = (1, 1024, 4096, 8192, 65536)
+#: Sizes of buffers that servers are known to have, in bytes; `B` runs over them. 100 and 256 are those of the tutorials, 512 to 2048 of
+#: textbooks, 4096 a page, 8192 stdio and Java, 16384 and 32768 libraries that copy (splice, io.Copy), 65536 a pipe.
+BUFFERS = (1, 100, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
 #: What a UNIX socket takes at once while nobody reads, in bytes; net.core.wmem_default, 212992, less what the kernel adds.
 UNIX_AT_ONCE = 204800
+
+#: Connections of a case that may be beside those of others.
+TOGETHER = 4
+
+#: What `see` looks at of the whole server.
+OF_ALL = (
+    "cannot-accept", "child-status", "gone", "idle-cpu", "no-listener-left", "none-left", "not-repeated", "quiet", "reaped",
+    "unchanged",
+)  # fmt: skip
+
+#: What `expect` wants of clients that come when the server has no room, or none for them.
+OF_NEWCOMERS = ("queued", "established", "unserved", "room", "served-or-refused", "refused")
 
 LATE = 3.0  # seconds that what a server does by a clock may be late
 
@@ -152,6 +166,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             for step in about_it
         )
 
+    @property
+    def solitary(self) -> bool:
+        """It looks at the server as a whole, strains it, or measures time: nobody else may use the server meanwhile."""
+        return self.controls or self.held > TOGETHER or any(map(alone, self.steps))
+
     def unfit(self, manifest: Manifest) -> str:
         """Why a target with this manifest is not to be tried, or an empty text."""
         if reason := self.requirement.applies.unmet(manifest) or self.applies.unmet(manifest):
@@ -191,9 +210,28 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
                 yield step.run
 
 
+def alone(step: Step) -> bool:
+    """It is about more than the case's own connections and the processes that were born for them."""
+    match step:
+        case See():
+            return step.see in OF_ALL
+        case Mark():
+            return step.mark != ["holders"]
+        case Expect():
+            return step.expect in OF_NEWCOMERS
+        case Exchange():
+            return bool(step.fast or step.unstalled)
+    return isinstance(step, (Stuff, Reach))
+
+
 def verb(step: Step) -> str:
     """The name of a step's verb as a field (`half_close`)."""
-    return re.sub(r"(?<!^)([A-Z])", r"_\1", type(step).__name__).lower()
+    return _field(type(step))
+
+
+@cache  # there are hundreds of steps, of a dozen kinds
+def _field(kind: type[Step]) -> str:
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower()
 
 
 def names(value: str | list[str] | bool, default: str | list[str] = "a") -> list[str]:
@@ -275,8 +313,15 @@ def expand(manifest: Manifest) -> dict[str, Case]:
     Raises:
         BadFixture: a case is malformed; says the file, the table, the step and what would be right.
     """
+    return dict(_expanded(msgspec.json.encode(manifest), templates))
+
+
+@lru_cache(maxsize=16)  # it takes a tenth of a second, and many ask, most of them for the same manifest
+def _expanded(encoded: bytes, written: Callable[[], dict[str, tuple[Template, str]]]) -> dict[str, Case]:
+    """As `expand`, of a manifest in JSON and of cases as they are written: what a cache can know again."""
+    manifest = msgspec.json.decode(encoded, type=Manifest)
     found: dict[str, Case] = {}
-    for stem, (template, place) in templates().items():
+    for stem, (template, place) in written().items():
         judged = requirement.load()[template.requirement]
         if judged.role != manifest.role:
             continue

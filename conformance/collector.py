@@ -60,17 +60,18 @@ class Collector:
         said = dict(report.user_properties).get(PROPERTY)
         case_id = report.nodeid.partition("[")[2].removesuffix("]")
         if isinstance(said, dict) and report.when == "call":
-            self._take(msgspec.convert({"kind": "case", **said}, CaseLine))
+            self.take(msgspec.convert({"kind": "case", **said}, CaseLine))
         elif report.failed and (case := self.cases.get(case_id)):
             words = str(report.longrepr).strip().splitlines()[-1:] or ["no reason given"]
-            self._take(line_for(case, Verdict.BROKEN, f"the suite failed: {words[0][:300]}"))
+            self.take(line_for(case, Verdict.BROKEN, f"the suite failed: {words[0][:300]}"))
 
-    def _take(self, line: CaseLine) -> None:
+    def take(self, line: CaseLine) -> None:
+        """Take a result; of several of a case the last holds, unless the suite failed in an earlier one."""
         known = self._lines.get(line.id)
         if known is None or known.verdict is not Verdict.BROKEN:
             self._lines[line.id] = line
         if known is None:
-            self._told(excused(self.plan.target.manifest.failures, line))
+            self._told(excused(self.plan.target.manifest.failures, line, self.plan.day))
 
     def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
         """Ctrl-C; `pytest.exit` comes this way too, and is not one."""
@@ -92,7 +93,7 @@ class Collector:
             entry: sum(concerns(entry, case.id, case.requirement.id) for case in everything)
             for entry in manifest.failures
         }
-        return settle(lines, manifest.failures, sizes)
+        return settle(lines, manifest.failures, sizes, self.plan.day)
 
     def exit_code(self) -> ExitCode:
         """What the run's exit code is to be."""

@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import os
+import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from forkecho.conformance import known
 from forkecho.conformance import plan as plans
 from forkecho.conformance import target as targets
-from forkecho.conformance.case import expand
+from forkecho.conformance.case import Case, expand
 from forkecho.conformance.clients.bench import bench_for, try_start
 from forkecho.conformance.collector import PROPERTY, Collector
+from forkecho.conformance.deadline import crowded
 from forkecho.conformance.fixture import BadFixture
 from forkecho.conformance.plan import Plan
-from forkecho.conformance.result import CaseLine
+from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.run import Bench
 from forkecho.conformance.target import Builds
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
+#: The last net, in seconds for one playing of a case by the usual deadlines: three times the longest deadline of our own
+#: (60 s: twelve patiences of 5 s without an end to a slow conversation). Said here, since with `--pyargs` the settings are
+#: those of somebody else's project.
+NET = 180.0
+
 PLAN = pytest.StashKey[Plan]()
 BUILDS = pytest.StashKey[Builds]()
 COLLECTOR = pytest.StashKey[Collector]()
+Chosen = tuple[list[Case], Case | None]  # those to be played, and the one that is tried first
+CASES = pytest.StashKey[Chosen]()
+PICKLED = pytest.StashKey[bytes]()  # the same, as workers are given it
+
+TEXT = "forkecho"  # the only key of a report on its way
+ITEM = "test_cases.py::test_case["  # before a case's id, in that of its item
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +57,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--timeout-scale", type=float, default=1.0, help="what all deadlines are multiplied with (1)"
     )
     group.addoption("--repeat", type=int, default=1, help="play each case so many times (1)")
+    group.addoption(
+        "--known",
+        default=os.environ.get("FORKECHO_KNOWN", ""),
+        help="a TOML file of failures that are known, beside the manifest's",
+    )
     group.addoption("--plan", default="", help=argparse.SUPPRESS)  # how `forkecho check` hands over
 
 
@@ -49,21 +70,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker and sys.platform == "linux":
         # A worker whose master was killed would go on for seconds; with it goes what it has started (prctl(2)).
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    text = worker["forkecho_plan"] if worker else config.getoption("--plan")
+    # A worker of `pytest --pyargs -n` was told nothing, as the master has not come to know of this file (see README).
+    text = worker.get("forkecho_plan", "") if worker else config.getoption("--plan")
     if text:
         plan = msgspec.json.decode(text, type=Plan)
     else:
         try:
+            listed = config.getoption("--known")
+            judged = targets.load(config.getoption("--target"))
             plan = Plan(
-                target=targets.load(config.getoption("--target")),
+                target=known.with_file(judged, Path(listed) if listed else None),
                 seed=config.getoption("--seed"),
                 scale=config.getoption("--timeout-scale"),
                 repeat=config.getoption("--repeat"),
             )
         except (BadFixture, targets.UnknownTarget) as error:
             raise pytest.UsageError(str(error)) from None
+    if config.getoption("--plan"):  # which the workers are given as well: at both ends or at none
+        config.pluginmanager.register(OneText(), "forkecho-one-text")
     config.stash[PLAN] = plan
-    config.stash[BUILDS] = Builds(worker["forkecho_builds"] if worker else plan.built)
+    config.stash[BUILDS] = Builds(worker.get("forkecho_builds", "") if worker else plan.built)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -88,19 +114,63 @@ def _selftests_only(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker what was planned, and where the target was built."""
-    node.workerinput["forkecho_plan"] = msgspec.json.encode(node.config.stash[PLAN]).decode()
-    node.workerinput["forkecho_builds"] = node.config.stash[BUILDS].place
+    """Tell an xdist worker what was planned, and where the target was built; and the cases, where they are known already."""
+    config = node.config
+    plan = config.stash[PLAN]
+    node.workerinput["forkecho_plan"] = msgspec.json.encode(plan).decode()
+    node.workerinput["forkecho_builds"] = config.stash[BUILDS].place
+    if config.getoption("--plan"):
+        # Each worker would read all the files again, a tenth of a second of a processor.
+        if PICKLED not in config.stash:
+            config.stash[PICKLED] = pickle.dumps(cases_of(config))
+        node.workerinput["forkecho_cases"] = config.stash[PICKLED]
+
+
+def cases_of(config: pytest.Config) -> Chosen:
+    """Those to be played, and the one that is tried first."""
+    if CASES not in config.stash:
+        given = getattr(config, "workerinput", {}).get("forkecho_cases")
+        config.stash[CASES] = pickle.loads(given) if given else chosen(config.stash[PLAN])
+    return config.stash[CASES]
+
+
+def chosen(plan: Plan) -> Chosen:
+    """The same, from the files."""
+    return plans.select(plan), plans.canary(expand(plan.target.manifest).values())
+
+
+class OneText:
+    """A plugin for both ends of xdist: what goes to and fro of a report is one text.
+
+    execnet takes nested dicts apart in Python, value by value, which costs a worker more than many a case.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self) -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+        """The worker's end."""
+        data = yield
+        return data and {TEXT: msgspec.json.encode(data).decode()}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_from_serializable(self, data: dict[str, Any]) -> Generator[None, Any, Any]:
+        """The master's."""
+        data.update(msgspec.json.decode(data.pop(TEXT, "{}")))
+        return (yield)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         plan = metafunc.config.stash[PLAN]
-        # The net is for one playing of a case by the usual deadlines (pytest.ini).
-        net = float(metafunc.config.getini("timeout")) * plan.repeat * max(1.0, plan.scale)
-        marks = pytest.mark.timeout(net)
+        net = NET * plan.repeat * max(1.0, plan.scale)
         metafunc.parametrize(
-            "case", [pytest.param(case, id=case.id, marks=marks) for case in plans.select(plan)]
+            "case",
+            [
+                # On the test function only: its signal must not land in the clearing up (a thaw was seen to be skipped).
+                pytest.param(
+                    case, id=case.id, marks=pytest.mark.timeout(crowded(net, case.held), func_only=True)
+                )
+                for case in cases_of(metafunc.config)[0]
+            ],
         )
 
 
@@ -113,6 +183,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     )
     cases = [parameters["case"] for parameters in calls if "case" in parameters]
+    if hasattr(config, "workerinput"):
+        # A worker has one session: nothing in all this is to be collected, neither while the cases are played nor at the end. Where
+        # one follows another, as in a soak, what the last has left would be kept for ever.
+        gc.freeze()
     if config.getoption("--plan") or hasattr(config, "workerinput") or not cases:
         return
     _watch(config, cases)
@@ -125,7 +199,9 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     if config.getoption("--plan") or COLLECTOR in config.stash:
         return
     cases = expand(config.stash[PLAN].target.manifest)
-    chosen = [cases[name] for id_ in ids if (name := id_.partition("[")[2].removesuffix("]")) in cases]
+    # Others may be named after a case as well: self-tests are.
+    names = [id_.partition(ITEM)[2].removesuffix("]") for id_ in ids]
+    chosen = [cases[name] for name in names if name in cases]
     if chosen:
         _watch(config, chosen)
 
@@ -140,8 +216,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """The target that the cases of this worker share."""
     config = request.config
     plan = config.stash[PLAN]
-    canary = plans.canary(expand(plan.target.manifest).values())
-    with bench_for(plan, config.stash[BUILDS], canary=canary) as bench:
+    with bench_for(plan, config.stash[BUILDS], canary=cases_of(config)[1]) as bench:
         yield bench
 
 
@@ -153,6 +228,14 @@ def record_result(request: pytest.FixtureRequest) -> Callable[[CaseLine], None]:
         request.node.user_properties.append((PROPERTY, msgspec.to_builtins(line)))
 
     return record
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """A listed failure that is mended fails the run, although each of its tests has passed: say so."""
+    collector = config.stash.get(COLLECTOR, None)
+    for line in collector.results() if collector else ():
+        if line.verdict is Verdict.FIXED:
+            terminalreporter.write_line(f"fixed: {line.requirement} {line.id}: {line.reason}")
 
 
 @pytest.hookimpl(trylast=True)

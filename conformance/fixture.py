@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-__all__ = ["BadFixture", "convert", "folder", "read", "tables"]
+__all__ = ["BadFixture", "convert", "folder", "octets", "parse", "read", "tables"]
 
 Record = TypeVar("Record")
 
@@ -38,13 +38,31 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         BadFixture: it cannot be read or is not TOML; says the file and the line.
     """
+    return parse(octets(path), str(path))
+
+
+def octets(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises:
+        BadFixture: it cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return path.read_bytes()
     except OSError as error:
         raise BadFixture(f"{path}: {error.strerror}") from None
+
+
+def parse(text: bytes, place: str) -> dict[str, Any]:
+    """The tables of TOML that was read already; a complaint begins with `place`.
+
+    Raises:
+        BadFixture: it is not TOML; says the line.
+    """
+    try:
+        return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadFixture(f"{path}: not TOML: {error}") from None
+        raise BadFixture(f"{place}: not TOML: {error}") from None
 
 
 def convert(raw: object, kind: type[Record], place: str) -> Record:

@@ -88,11 +88,11 @@ WAYS = {
 #: one connection is served at a time, what opens several of them fails.
 NO_PROCESS = (
     "FORK-01", "FORK-02", "FORK-03", "FORK-04", "FORK-06", "FORK-07", "FORK-09", "FORK-11", "FORK-13", "FORK-14", "FORK-15",
-    "HYG-01", "HYG-02", "HYG-05",
+    "CONC-11", "HYG-01", "HYG-02", "HYG-05",
 )  # fmt: skip
 ONE_AT_A_TIME = (
     "CONC-01", "CONC-02", "CONC-03", "CONC-04", "CONC-05", "CONC-06", "CONC-07", "CONC-08", "CONC-09", "CONC-10",
-    "FORK-04", "FORK-05", "FORK-06", "FORK-10", "FORK-11", "FORK-12",
+    "CONC-11", "FORK-04", "FORK-05", "FORK-06", "FORK-10", "FORK-11", "FORK-12",
 )  # fmt: skip
 UNKEPT: dict[Model, tuple[str, ...]] = {
     Model.SERIAL_FORK: ONE_AT_A_TIME,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import sys
 from collections.abc import Iterable
@@ -9,13 +10,22 @@ from functools import cache
 
 import msgspec
 
-from forkecho.conformance import fixture, requirement
+from forkecho.conformance import fixture, known, requirement
 from forkecho.conformance.case import Case, expand, matching, templates
-from forkecho.conformance.manifest import concerns
 from forkecho.conformance.requirement import GROUPS, LEVELS
 from forkecho.conformance.target import Target
 
-__all__ = ["CANARY", "EmptySelection", "Plan", "Selection", "UnknownId", "canary", "select", "spec_digest"]
+__all__ = [
+    "CANARY",
+    "FILTERS",
+    "EmptySelection",
+    "Plan",
+    "Selection",
+    "UnknownId",
+    "canary",
+    "select",
+    "spec_digest",
+]
 
 #: The requirements whose first case is tried before all others, of servers and of clients.
 CANARY = ("ECHO-14", "CLIENT-02")
@@ -40,6 +50,10 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     level: list[str] = []
 
 
+#: Options that leave cases out; in a record's selection there are others besides.
+FILTERS = tuple(field.name for field in msgspec.structs.fields(Selection))
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker needs to know."""
 
@@ -51,6 +65,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stress: bool = False
     python: str = sys.executable
     strict: bool = False
+    #: On which it is decided whether a known failure is still excused: the run's first, in UTC.
+    day: datetime.date = msgspec.field(default_factory=lambda: datetime.datetime.now(datetime.UTC).date())
+    #: Others use the server meanwhile: only cases that stand that (True), only the others (False), or all (None).
+    beside: bool | None = None
     built: str = ""  # the folder of what the target's build commands made, where that was done already
 
     def unfit(self, case: Case) -> str:
@@ -80,9 +98,9 @@ def select(plan: Plan) -> list[Case]:
         EmptySelection: no case is left.
     """
     chosen = plan.selection
-    known = requirement.load()
+    requirements = requirement.load()
     for ids, there_are, what in (
-        (chosen.requirement, list(known), "requirement"),
+        (chosen.requirement, list(requirements), "requirement"),
         (chosen.group, list(GROUPS), "group"),
         (chosen.level, list(LEVELS), "level"),
     ):
@@ -90,24 +108,18 @@ def select(plan: Plan) -> list[Case]:
             raise UnknownId(f"there is no {what} {unknown[0]!r} (there are {', '.join(there_are)})")
     _refuse_other_role(plan)
     everything = expand(plan.target.manifest)
-    if strangers := [
-        entry
-        for entry in plan.target.manifest.known
-        if not any(concerns(entry, case.id, case.requirement.id) for case in everything.values())
-        and entry not in known
-    ]:
-        raise UnknownId(
-            f"[known] of target {plan.target.name} names {strangers[0]!r}, which is no requirement and fits no case"
-        )
+    if complaint := known.stranger(plan.target.manifest.known, plan.target.manifest):
+        raise UnknownId(f"[known] of target {plan.target.name} names {complaint}")
     cases = list(everything.values())
     if chosen.case:
         cases = matching(cases, chosen.case)
     cases = [
         case
         for case in cases
-        if case.requirement.id in (chosen.requirement or known)
+        if case.requirement.id in (chosen.requirement or requirements)
         and case.requirement.group in (chosen.group or GROUPS)
         and case.requirement.level in (chosen.level or LEVELS)
+        and (plan.beside is None or plan.beside is not case.solitary)
     ]
     if not cases:
         asked = ", ".join(

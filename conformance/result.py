@@ -6,23 +6,31 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 __all__ = [
     "FORMAT",
+    "GRAVITY",
+    "PAST",
+    "QUIET",
     "BadRecord",
     "CaseLine",
     "Footer",
     "Header",
     "Run",
     "Verdict",
+    "decoded",
     "dump",
     "load",
+    "parse",
     "schema",
+    "text_of",
     "totals",
 ]
+
+Decoded = TypeVar("Decoded")
 
 FORMAT = 1  # of the record; it changes only when an old reader would misread a new file
 
@@ -41,6 +49,35 @@ class Verdict(StrEnum):
     BLOCKED = "blocked"
     BROKEN = "broken"
 
+    @property
+    def past(self) -> str:
+        """The same as it is told of cases: `3 failed`."""
+        return PAST.get(self.value, self.value)
+
+
+#: Verdicts as they are told of cases, where that is another word.
+PAST = {"pass": "passed", "fail": "failed", "warn": "warned"}
+
+
+#: Of several verdicts the first of these stands for all: what was seen of the server before what could not be, and that
+#: nothing was tried only where nothing was.
+GRAVITY = (
+    Verdict.FAIL,
+    Verdict.UNSTABLE,
+    Verdict.FIXED,
+    Verdict.WARN,
+    Verdict.BROKEN,
+    Verdict.KNOWN,
+    Verdict.INCONCLUSIVE,
+    Verdict.PASS,
+    Verdict.BLOCKED,
+    Verdict.NOT_APPLICABLE,
+)
+
+
+#: What a case that is in order ends with.
+QUIET = (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KNOWN)
+
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="header"):
     """What was judged, by what, where and when."""
@@ -55,6 +92,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="h
     selection: dict[str, Any]  # the options that chose the cases
     selected: int
     started: str  # UTC, ISO 8601
+    packages: dict[str, str] = {}  # Debian's, with versions, that the target's program comes from
+    python: dict[str, Any] = {}  # that runs the target: path, implementation, version
 
 
 class CaseLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="case"):
@@ -69,6 +108,7 @@ class CaseLine(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     reason: str = ""
     expected: str = ""
     seen: str = ""
+    step: int = 0  # of the case, from 1, each repeat counted: the one that ended it; 0 if none did, or before the first
     seconds: float = 0.0
     seed: int = 0
     repeats: dict[str, int] = {}  # from verdict to how often it was given
@@ -118,20 +158,47 @@ def load(path: Path) -> Run:
     """The run that a file records.
 
     Raises:
-        BadRecord: the file cannot be read, a line is not of the format, there is no header, no footer (the run never
-            ended), a case stands twice, or the cases are not as many as were selected.
+        BadRecord: the file cannot be read, or see `parse`.
+    """
+    return parse(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """What a file of a record holds.
+
+    Raises:
+        BadRecord: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadRecord(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    decoder = msgspec.json.Decoder(Header | CaseLine | Footer)
-    found: list[Line] = []
-    for number, line in enumerate(text.splitlines(), 1):
+
+
+def decoded(text: str, path: str, decoder: msgspec.json.Decoder[Decoded]) -> list[Decoded]:
+    """The lines of a record; a complaint begins with `path`.
+
+    Raises:
+        BadRecord: a line is not of the format.
+    """
+    found = []
+    # Not splitlines(), which takes U+2028 and others within a text for ends of a line.
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
         try:
             found.append(decoder.decode(line))
         except msgspec.DecodeError as error:
             raise BadRecord(f"{path}, line {number}: {error}") from None
+    return found
+
+
+def parse(text: str, path: str) -> Run:
+    """The run that a text records; a complaint begins with `path`.
+
+    Raises:
+        BadRecord: a line is not of the format, there is no header, no footer (the run never ended), a case stands twice,
+            or the cases are not as many as were selected.
+    """
+    found: list[Line] = decoded(text, path, msgspec.json.Decoder(Header | CaseLine | Footer))
     if not found or not isinstance(found[0], Header):
         raise BadRecord(f"{path}: no header in the first line; is it a file of `forkecho check --output`?")
     if found[0].format != FORMAT:

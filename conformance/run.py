@@ -9,10 +9,10 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from forkecho.conformance import acts, sights, target
+from forkecho.conformance import acts, limits, sights, target
 from forkecho.conformance.address import Address
 from forkecho.conformance.case import Case
-from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.deadline import Deadline, crowded, wait_for
 from forkecho.conformance.plan import CANARY, Plan
 from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.stage import Stage
@@ -41,7 +41,7 @@ from forkecho.conformance.step import (
     Vanish,
 )
 from forkecho.conformance.target import Builds, NotInstalled, NotReady, NotSupported, Running
-from forkecho.conformance.verdict import Outcome, Unmet, combine, outcome
+from forkecho.conformance.verdict import Outcome, Unmet, Unobservable, combine, outcome
 from forkecho.conformance.wire import Transcript
 from forkecho.conformance.world import World
 
@@ -73,7 +73,7 @@ def lift(stage: Stage, step: Lift) -> None:
 
 def send_signal(stage: Stage, step: Signal) -> None:
     """See `step.Signal`."""
-    stage.signal(signal.Signals[f"SIG{step.signal}"], step.to)
+    stage.signal(signal.Signals[f"SIG{step.signal}"], step.to, step.again)
 
 
 def launch(stage: Stage, step: Launch) -> None:
@@ -117,7 +117,10 @@ class Played(Protocol):
     """What is left of a case that was played: the evidence."""
 
     transcript: Transcript
-    evidence: list[dict[str, Any]]
+
+    @property
+    def evidence(self) -> list[dict[str, Any]]:
+        """What was seen of processes."""
 
 
 class Bench:
@@ -196,8 +199,14 @@ class Bench:
 
     def _play(self, case: Case, scale: float) -> tuple[Outcome, Played | None]:
         stage = None
+        number = 0
         error: BaseException | None = None
-        own = case.spoils and not self.plan.target.connect
+        connect, manifest = self.plan.target.connect, self.plan.target.manifest
+        own = case.spoils and not connect
+        if case.held >= limits.WORTH_ASKING:
+            tcp = case.family != "unix" if case.family else manifest.transport == "tcp"
+            if why := limits.lack(case.held, tcp=tcp, here=connect is None):
+                return outcome(Unobservable(why), case.requirement.level), None
         try:
             running = self.start(case.launch) if own else self._share()
         except (NotReady, NotInstalled, NotSupported, OSError) as failure:
@@ -208,6 +217,7 @@ class Bench:
         try:
             stage = Stage(case, running, self.plan.seed, scale, self)
             for step in case.steps:
+                number += 1
                 PERFORM[type(step)](stage, step)
         except Exception as failure:
             error = failure
@@ -218,21 +228,24 @@ class Bench:
             finally:
                 if own:
                     running.stop()
-                elif error is not None or not self._as_before():
+                elif error is not None or not self._as_before(case.held):
                     self.discard()
-        return outcome(error, case.requirement.level), stage
+        return outcome(error, case.requirement.level, number), stage
 
     def _share(self) -> Running:
         if self._shared is None:
             self._shared = self.start()
         return self._shared
 
-    def _as_before(self) -> bool:
-        """The processes of the shared target are what they were before the case."""
+    def _as_before(self, held: int) -> bool:
+        """The processes of the shared target are what they were before the case, which had so many connections.
+
+        Where others use it, nobody can say.
+        """
         running = self._shared
-        if running is None or running.observer is None or running.owner is None:
+        if running is None or running.observer is None or running.owner is None or self.plan.beside:
             return True
-        return wait_for(running.settled, Deadline(SETTLE_WITHIN * self.plan.scale))
+        return wait_for(running.settled, Deadline(crowded(SETTLE_WITHIN * self.plan.scale, held)))
 
     def discard(self) -> None:
         """The next case gets a fresh target, so that one defect does not colour another's verdict."""
@@ -280,6 +293,7 @@ def judge(case: Case, bench: Bench) -> CaseLine:
         reason=ended.reason,
         expected=ended.expected,
         seen=ended.seen,
+        step=ended.step,
         seconds=round(time.monotonic() - started, 4),
         repeats=repeats,
         transcript=stage.transcript.events if stage else [],

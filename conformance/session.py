@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,41 +28,68 @@ from forkecho.conformance.result import FORMAT, CaseLine, Footer, Header, Run, V
 from forkecho.conformance.target import Builds, NotReady, Running
 from forkecho.conformance.verdict import exit_code
 
-__all__ = ["play"]
+__all__ = ["header", "host", "model_of", "play", "python_of", "terminable"]
 
 #: A run of fewer cases is over in a moment: the model is looked for only where it may explain a failure.
 FEW = 20
+#: Of pytest's own plugins those that the cases have no use for: each is asked before and after every case, which costs more than most
+#: cases do themselves.
+UNUSED = (
+    "debugging", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "monkeypatch", "pastebin", "recwarn", "setuponly",
+    "setupplan", "stepwise", "threadexception", "tmpdir", "unittest", "unraisableexception", "warnings",
+)  # fmt: skip
 CLASSIFY_WITHIN = 5.0  # seconds; one that takes longer to be told is not worth the wait
 
 Told = Callable[[CaseLine], object]
+Began = Callable[[Header], object]
 
 
 def play(
-    plan: Plan, *, jobs: int = 1, stop_first: bool = False, told: Told = lambda line: None
+    plan: Plan,
+    *,
+    jobs: int = 1,
+    stop_first: bool = False,
+    look: bool = True,
+    told: Told = lambda line: None,
+    began: Began = lambda header: None,
 ) -> tuple[Run, str]:
     """Judge the plan's target; the run, and why the target never became ready (empty when it did).
 
     Args:
         jobs: workers, each with a target of its own.
         stop_first: end after the first failure.
+        look: which model the target has is wanted, where that takes no longer than the cases do.
         told: called with each result as it comes.
+        began: called once the target was seen to start, with the header so far: the model may still be looked for.
 
     Raises:
         UnknownId, EmptySelection: see `plan.select`.
         NotInstalled: the target's program is missing.
+        NoInterpreter: the target does not support the Python that is to run it.
     """
-    cases = select(plan)
+    python = python_of(plan)
     started = datetime.datetime.now(datetime.UTC)
+    plan = msgspec.structs.replace(plan, day=started.date())
+    cases = select(plan)
     clock = time.monotonic()
     collector = Collector(plan, cases, told)
     builds = Builds()
+    about = header(
+        plan,
+        len(cases),
+        started,
+        host=host(),
+        packages=target.versions(plan.target.manifest.needs),
+        python=python,
+    )
     missing, model = "", None
     try:
-        with _terminable():
-            missing, model = _try_start(plan, builds, look=len(cases) >= FEW)
+        with terminable():
+            missing, model = _try_start(plan, builds, look=look and len(cases) >= FEW)
             if not missing:
+                began(msgspec.structs.replace(about, model=str(model) if model else None))
                 _pytest(msgspec.structs.replace(plan, built=builds.place), cases, collector, jobs, stop_first)
-                if model is None and any(map(_to_explain, collector.results())):
+                if look and model is None and any(map(_to_explain, collector.results())):
                     with suppress(Exception):  # that it cannot be looked at once more changes no verdict
                         _, model = _try_start(plan, builds, look=True)
     except KeyboardInterrupt:
@@ -73,18 +101,6 @@ def play(
     code = exit_code(lines, strict=plan.strict, interrupted=collector.interrupted)
     if missing and not collector.interrupted:
         code = 4
-    header = Header(
-        format=FORMAT,
-        forkecho=forkecho.__version__,
-        spec=spec_digest(),
-        target=plan.target.describe(),
-        model=str(model) if model else None,
-        host=_host(),
-        seed=plan.seed,
-        selection=_told_selection(plan),
-        selected=len(cases),
-        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
-    )
     footer = Footer(
         totals=totals(lines),
         selected=len(cases),
@@ -92,7 +108,34 @@ def play(
         seconds=round(time.monotonic() - clock, 3),
         interrupted=collector.interrupted,
     )
-    return Run(header=header, cases=tuple(sorted(lines, key=lambda line: line.id)), footer=footer), missing
+    about = msgspec.structs.replace(about, model=str(model) if model else None)
+    return Run(header=about, cases=tuple(sorted(lines, key=lambda line: line.id)), footer=footer), missing
+
+
+def header(
+    plan: Plan,
+    selected: int,
+    started: datetime.datetime,
+    *,
+    host: dict[str, Any],
+    packages: dict[str, str] | None = None,
+    python: dict[str, Any] | None = None,
+) -> Header:
+    """What is known of a run before its target was started."""
+    return Header(
+        format=FORMAT,
+        forkecho=forkecho.__version__,
+        spec=spec_digest(),
+        target=plan.target.describe(),
+        model=None,
+        host=host,
+        seed=plan.seed,
+        selection=_told_selection(plan),
+        selected=selected,
+        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        packages=packages or {},
+        python=python or {},
+    )
 
 
 def _try_start(plan: Plan, builds: Builds, *, look: bool) -> tuple[str, Classification | None]:
@@ -106,12 +149,12 @@ def _try_start(plan: Plan, builds: Builds, *, look: bool) -> tuple[str, Classifi
             try_start(plan, builds)
             return "", None
         with target.start(plan.target, builds, scale=plan.scale, python=plan.python) as running:
-            return "", _model(running, plan.scale) if look else None
+            return "", model_of(running, plan.scale) if look else None
     except NotReady as error:
         return str(error), None
 
 
-def _model(running: Running, scale: float) -> Classification:
+def model_of(running: Running, scale: float) -> Classification:
     """Which model a target is seen to use; a fault of ours in finding out must not fail the run."""
     try:
         return classify(running, scale=scale, budget=CLASSIFY_WITHIN)
@@ -138,8 +181,9 @@ def _pytest(plan: Plan, cases: list[Case], collector: Collector, jobs: int, stop
     suite = Path(__file__).parent
     arguments = [str(suite / "test_cases.py"), "-c", str(suite / "pytest.ini"), "--rootdir", str(suite)]
     arguments += ["--plan", msgspec.json.encode(plan).decode(), "--assert=plain"]
-    # Nothing is written beside the suite, and reports are ours to make.
-    arguments += ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "pytest_timeout"]
+    # Nothing is written beside the suite, reports are ours to make, and what the cases print is nothing.
+    arguments += ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "pytest_timeout", "--capture=no"]
+    arguments += [word for name in UNUSED for word in ("-p", f"no:{name}")]
     if jobs > 1 and len(cases) > 1:
         arguments += ["-p", "xdist.plugin", "-n", str(min(jobs, len(cases))), "--dist", "worksteal"]
     if stop_first:
@@ -156,7 +200,7 @@ def _pytest(plan: Plan, cases: list[Case], collector: Collector, jobs: int, stop
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM ends a run as Ctrl-C does, with its record closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -172,8 +216,16 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _host() -> dict[str, object]:
-    """Where it was judged."""
+def python_of(plan: Plan) -> dict[str, str]:
+    """Which Python runs the target, for the record; of one that does not answer as a Python the path alone."""
+    if not plan.target.by_python:
+        return {}
+    found = target.require_python(plan.target, plan.python)
+    return found.describe() if found else {"path": plan.python}
+
+
+def host() -> dict[str, object]:
+    """Where is judged what is judged here."""
     return {
         "system": platform.system(),
         "release": platform.release(),
@@ -188,7 +240,7 @@ def _told_selection(plan: Plan) -> dict[str, object]:
     """The options that chose the cases and how they were played, as they were given."""
     chosen = {name: value for name, value in msgspec.structs.asdict(plan.selection).items() if value}
     defaults = Plan(target=plan.target)
-    for name in ("scale", "repeat", "strict", "stress"):
+    for name in ("scale", "repeat", "strict", "stress", "python"):
         if (value := getattr(plan, name)) != getattr(defaults, name):
             chosen[name] = value
     return chosen

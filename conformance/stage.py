@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import select
 import signal
-from array import array
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -15,12 +14,15 @@ import msgspec
 from forkecho.conformance import wire
 from forkecho.conformance.address import Address
 from forkecho.conformance.case import Case, names
-from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.deadline import Deadline, crowded, wait_for
+from forkecho.conformance.freezer import Freezer
 from forkecho.conformance.manifest import Reply
 from forkecho.conformance.observe import Census, Effort, Endpoint, Facts, Observer, Process
-from forkecho.conformance.step import Launch, Open, Payload, Scarce
+from forkecho.conformance.payload import Payload
+from forkecho.conformance.step import Launch, Open, Scarce
 from forkecho.conformance.target import NotReady, Running
 from forkecho.conformance.verdict import Unmet, Unobservable
+from forkecho.conformance.witness import Witness
 from forkecho.conformance.world import World
 
 __all__ = ["PATIENCE", "Launcher", "Sighting", "Stage"]
@@ -28,7 +30,6 @@ __all__ = ["PATIENCE", "Launcher", "Sighting", "Stage"]
 PATIENCE = 5.0  # seconds; passing cases never wait for it, and a loaded machine needs a part of it
 BATCH = 4  # connections opened at a time: the smallest backlog in use is 5 (CONC-10)
 SHORT_HANDOVER = 0.3  # seconds; see `Running.handover`
-EVIDENCE_MAX = 200  # processes told of one case
 
 
 def brief(command: str) -> str:
@@ -54,6 +55,15 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     parent: tuple[int, ...]
 
 
+class Glance:
+    """What was seen in one look at all: who holds each of some connections; once asked, who listens, and who is below the owner."""
+
+    def __init__(self, held: dict[str, set[Process]]) -> None:
+        self.held = held
+        self.listening: set[Process] | None = None
+        self.below: set[Process] | None = None
+
+
 class Stage:
     """What the steps of one case share.
 
@@ -72,7 +82,7 @@ class Stage:
         self.running = running
         self.scale = scale
         self.transcript = wire.Transcript()
-        self.evidence: list[dict[str, Any]] = []
+        self.witness = Witness(lambda: self.transcript.now)
         self.connections: dict[str, wire.Connection] = {}
         self.groups: dict[str, list[str]] = {}
         self.marks: dict[str, Any] = {}
@@ -89,18 +99,25 @@ class Stage:
         self._chance = random.Random(f"{seed} {case.id}")
         self._pending: dict[str, tuple[Any, Open]] = {}
         self._censuses: dict[str, Census] = {}
-        self._frozen: set[Process] = set()
+        self._glance: Glance | None = None
+        self._local: dict[Process, tuple[int, ...]] = {}  # see `Observer.local_pids`; they stay what they are
+        self._freezer = Freezer(running)
         self._started: list[Running] = []
         self._in_vain: Running | None = None
 
+    @property
+    def evidence(self) -> list[dict[str, Any]]:
+        """What was seen of processes so far."""
+        return self.witness.events
+
     # Time
 
-    def patience(self, within: float = 0.0) -> float:
-        """Seconds to wait for what must become true."""
-        return (within or PATIENCE) * self.scale
+    def patience(self, within: float = 0.0, among: int = 1) -> float:
+        """Seconds to wait for what must become true, of so many connections."""
+        return crowded((within or PATIENCE) * self.scale, among)
 
-    def require(self, expected: str, look: Callable[[], str], within: float = 0.0) -> None:
-        """Wait until `look` has nothing to object to.
+    def require(self, expected: str, look: Callable[[], str], within: float = 0.0, among: int = 1) -> None:
+        """Wait until `look`, at so many connections, has nothing to object to.
 
         Raises:
             Unmet: it still objects at the deadline; its last objection is what was seen.
@@ -112,9 +129,28 @@ class Stage:
             objection = look()
             return not objection
 
-        patience = self.patience(within)
-        if not wait_for(good, Deadline(patience)):
-            raise Unmet(f"{expected} within {patience:g} s", objection)
+        if not self.comes(good, within, among):
+            raise Unmet(f"{expected} within {self.patience(within, among):g} s", objection)
+
+    def comes(self, good: Callable[[], bool], within: float, among: int = 1) -> bool:
+        """Wait until it is so, at so many connections; whether it was."""
+        patience = self.patience(within, among)
+        return self.persist(lambda seconds: wait_for(good, Deadline(seconds)), patience, bound=bool(within))
+
+    def listen(
+        self, connections: list[wire.Connection], done: Callable[[wire.Connection], bool], within: float
+    ) -> None:
+        """Read until each is `done` or over, as `wire.converse` does: for the usual patience, or within a bound if there is one."""
+
+        def attempt(seconds: float) -> bool:
+            wire.converse(connections, {}, seconds, done)
+            return all(done(one) or one.over for one in connections)
+
+        self.persist(attempt, self.patience(within), bound=bool(within))
+
+    def persist(self, attempt: Callable[[float], bool], seconds: float, *, bound: bool) -> bool:
+        """What comes of an attempt within so many seconds. The usual patience is long; a bound is one on the target, not on the machine."""
+        return self.running.persist(attempt, seconds) if bound else attempt(seconds)
 
     # Connections
 
@@ -132,6 +168,10 @@ class Stage:
                 try:
                     channel = wire.begin(self.running.reached(step.via), step.receive_buffer)
                 except wire.CannotConnect as error:
+                    if error.errno in wire.OURS:
+                        raise Unobservable(
+                            f"connection {name} cannot be made, which is not the server's fault: {error.strerror}"
+                        ) from None
                     raise Unmet(f"connection {name} to be made", str(error.strerror)) from None
                 self._pending[name] = (channel, step)
                 # A name that is used again stands for the new connection.
@@ -207,15 +247,7 @@ class Stage:
 
     def payload(self, wanted: Payload) -> bytes:
         """The bytes that a payload stands for; random ones differ each time."""
-        if wanted.text is not None:
-            return wanted.text.encode()
-        if wanted.hex is not None:
-            return bytes.fromhex(wanted.hex)
-        if wanted.every_byte is not None:
-            return bytes(range(256)) * wanted.every_byte
-        if wanted.counter is not None:
-            return array("I", range(wanted.counter // 4 + 1)).tobytes()[: wanted.counter]
-        return self._chance.randbytes(wanted.random or 0)
+        return wanted.make(self._chance)
 
     # Processes
 
@@ -242,34 +274,64 @@ class Stage:
         """The server's end of a connection."""
         return self.observer.endpoint(one.remote, one.local)
 
+    @contextmanager
+    def glance(self, members: Iterable[str]) -> Iterator[None]:
+        """Within it, who holds these connections is answered from one look for all of them, made now.
+
+        To ask for each anew would read all descriptors of the target as often as there are connections.
+        """
+        ends = {
+            name: self.endpoint(one)
+            for name in members
+            if (one := self.connections.get(name)) and not one.closed
+        }
+        keys = {name: end.key for name, end in ends.items() if end and end.key}
+        found = self.running.holders(set(keys.values()))
+        # On its way from one process to another a socket is seen with neither; it is not looked for elsewhere while others are found.
+        if missing := {key for key, by in found.items() if not by}:
+            found |= self.running.holders(missing)
+        held = {name: found[keys[name]] if name in keys else set() for name in ends}
+        before, self._glance = self._glance, Glance(held)
+        try:
+            yield
+        finally:
+            self._glance = before
+
     def holders(self, one: wire.Connection) -> set[Process]:
         """The processes that hold the server's end of a connection."""
+        if self._glance and one.name in self._glance.held:
+            return set(self._glance.held[one.name])
         seen = self.endpoint(one)
-        return self._holders({seen.key}) if seen and seen.key else set()
+        return self.holding({seen.key} if seen and seen.key else ())
 
-    def _holders(self, keys: Iterable[int]) -> set[Process]:
-        return set().union(*self._by_key(set(keys)).values())
+    def holding(self, keys: Collection[int]) -> set[Process]:
+        """The processes that hold any of these sockets."""
+        return set().union(*self.running.holders(keys).values())
 
-    def _by_key(self, keys: set[int]) -> dict[int, set[Process]]:
-        """Who holds each socket: looked for among the target's own processes, and everywhere if none of them does."""
-        if not keys:
-            return {}
-        if self.running.ours:
-            found = self.observer.holders(keys, [facts.process.pid for facts in self.running.alive()])
-            if any(found.values()):
-                return found
-        return self.observer.holders(keys)
-
-    def holders_of_all(self) -> dict[str, set[Process]]:
-        """Who holds each open connection, by its name; one look at the descriptors for all of them."""
-        ends = {name: self.endpoint(one) for name, one in self.connections.items() if not one.closed}
-        keys = {name: end.key for name, end in ends.items() if end and end.key}
-        found = self._by_key(set(keys.values()))
-        return {name: found[key] for name, key in keys.items()}
+    @property
+    def unclosed(self) -> list[str]:
+        """The names of the connections that we have not closed."""
+        return [name for name, one in self.connections.items() if not one.closed]
 
     def listening(self) -> set[Process]:
         """The processes that hold a listener on the target's port."""
-        return self._holders({one.key for one in self.observer.listeners(self.running.place)})
+        glance = self._glance
+        if glance and glance.listening is not None:
+            return set(glance.listening)
+        found = self.holding({one.key for one in self.observer.listeners(self.running.place)})
+        if glance:
+            glance.listening = set(found)
+        return found
+
+    def below_owner(self) -> set[Process]:
+        """The processes that descend from the listener's owner."""
+        glance = self._glance
+        if glance and glance.below is not None:
+            return glance.below
+        found = {facts.process for facts in self.observer.descendants(self.owner.pid)}
+        if glance:
+            glance.below = found
+        return found
 
     def family(self, name: str) -> set[Process]:
         """The processes born for a connection: those that hold it and were not alive before it, and all below them.
@@ -283,27 +345,33 @@ class Stage:
         known = self.born.setdefault(name, {})
         new = {process for process in held if not census.knew(process)}
         for process in held - new:
-            self._sight(self.older.setdefault(name, {}), process)
-        family = self._with_descendants(new)
-        for process in [
-            process for process in known if process not in family and self.observer.alive(process)
-        ]:
-            below = self._with_descendants({process})
+            if facts := self._sight(self.older.setdefault(name, {}), process):
+                self._introduce()
+                self.witness.holds(name, facts)
+        family = self.running.with_descendants(new)
+        for process in [process for process in known if process not in family and self.alive(process)]:
+            below = self.running.with_descendants({process})
             if not new:
                 family |= below
             elif not below & new:
                 del known[process]
         for process in family:
             if facts := self._sight(known, process):
-                self.witness("born", name, facts)
-        return {process for process in known if self.observer.alive(process)}
+                self._introduce()
+                self.witness.born(name, facts, holds=process in held)
+        self.witness.held(name, held)
+        return {process for process in known if self.alive(process)}
 
-    def _with_descendants(self, processes: set[Process]) -> set[Process]:
-        """Processes and all that live below them."""
-        found = set(processes)
-        for process in processes:
-            found |= {facts.process for facts in self.observer.descendants(process.pid) if facts.alive}
-        return found
+    def alive(self, process: Process) -> bool:
+        """It has not exited; where it has, that is evidence."""
+        if self.observer.alive(process):
+            return True
+        self.witness.ended(process, self.observer.facts(process.pid))
+        return False
+
+    def _introduce(self) -> None:
+        """Before anything else is told, who owns the listener."""
+        self.witness.introduce(self.running.owner, self.observer)
 
     def _sight(self, known: dict[Process, Sighting], process: Process) -> Facts | None:
         """Remember a process, with what will be gone when it has; what is known of it, if it was not seen before."""
@@ -314,22 +382,21 @@ class Stage:
         known[process] = Sighting(
             facts=facts,
             local=self.observer.local_pids(process),
-            parent=self.observer.local_pids(parent.process) if parent else (facts.ppid,),
+            parent=self._local_pids(parent.process) if parent else (facts.ppid,),
         )
         return facts
 
-    def witness(self, event: str, on: str, facts: Facts) -> None:
-        """Put an event of a process into the evidence."""
-        if len(self.evidence) < EVIDENCE_MAX:
-            pid, start = facts.process
-            told = {
-                "pid": pid,
-                "start": start,
-                "ppid": facts.ppid,
-                "state": facts.state,
-                "command": facts.command,
-            }
-            self.evidence.append({"t": self.transcript.now, "event": event, "on": on, **told})
+    def _local_pids(self, parent: Process) -> tuple[int, ...]:
+        """Of who is the parent of many, asked once."""
+        if parent not in self._local:
+            self._local[parent] = self.observer.local_pids(parent)
+        return self._local[parent]
+
+    def tell(self, event: str, on: str, process: Process) -> None:
+        """Put what was done to a process into the evidence."""
+        if self.running.observer and (facts := self.running.observer.facts(process.pid)):
+            self._introduce()
+            self.witness.tell(event, on, facts)
 
     def describe(self, processes: Iterable[Process]) -> str:
         """Processes in words."""
@@ -345,24 +412,30 @@ class Stage:
         left = list(wanted)
 
         def done() -> bool:
-            left[:] = [name for name in left if not self._handed_over(name)]
+            with self.glance(left):
+                left[:] = [name for name in left if not self._handed_over(name)]
             return not left
 
-        if not wait_for(done, Deadline(self.running.handover * self.scale)):
+        if not wait_for(done, Deadline(self.patience(self.running.handover, len(wanted)))):
             # Seen to serve by itself: it need not be waited for as long again.
             self.running.handover = SHORT_HANDOVER
 
     def _handed_over(self, name: str) -> bool:
         """The connection has left the owner's hands, or has gone."""
         family = self.family(name)
-        held = self.holders(self.connection(name))
-        return not held or (bool(family) and self.running.owner not in held)
+        if held := self.holders(self.connection(name)):
+            return bool(family) and self.running.owner not in held
+        # One that somebody must have and nobody is seen to is on its way, sent by one process and not yet taken by the next.
+        seen = self.endpoint(self.connection(name))
+        return seen is None or not seen.key
 
     def strangers(self, apart_from: Iterable[str]) -> set[Process]:
         """The live processes of the target that were not there at first, and not for one of those connections."""
         theirs: set[Process] = set()
-        for name in apart_from:
-            theirs |= self.family(name)
+        others = list(apart_from)
+        with self.glance(others):
+            for name in others:
+                theirs |= self.family(name)
         return self.running.left(apart_from=self.running.baseline | theirs)
 
     def named(self, value: str | list[str]) -> set[Process]:
@@ -404,41 +477,26 @@ class Stage:
 
     def freeze(self, value: str | list[str]) -> None:
         """Stop processes until every thread of each is stopped, and of what they still forked meanwhile."""
-        observer = self.observer
-
-        def look() -> str:
-            wanted = self.named(value)
-            fresh = wanted - self._frozen
-            self._frozen |= fresh
-            if fresh:
-                self.running.guard.frozen(self._frozen)
-            for process in fresh:
-                self._send(process, signal.SIGSTOP)
-            running = [process for process in wanted if not observer.stopped(process)]
-            return f"{self.describe(running)} still runs" if fresh or running else ""
-
-        # Not the target's fault if it cannot be stopped, so this is no requirement.
-        if not wait_for(lambda: not look(), Deadline(self.patience())):
-            raise Unobservable(f"a process could not be frozen: {look()}")
-        for process in self._frozen:
-            if facts := observer.facts(process.pid):
-                self.witness("frozen", " ".join(names(value)), facts)
+        freezer, before = self._freezer, set(self._freezer.frozen)
+        try:
+            # Not the target's fault if it cannot be stopped, so this is no requirement.
+            if not wait_for(lambda: freezer.stop(self.named(value)), Deadline(self.patience())):
+                raise Unobservable(f"{self.describe(freezer.frozen - before)} could not be frozen")
+        except PermissionError:
+            raise Unobservable(f"{self.describe(freezer.frozen - before)} may not be frozen by us") from None
+        for process in sorted(freezer.frozen - before):
+            self.tell("frozen", " ".join(names(value)), process)
 
     def thaw(self, value: str | list[str] | None = None) -> None:
         """Let processes go on; all that were frozen when none are named."""
-        wanted = set(self._frozen)
+        wanted = set(self._freezer.frozen)
         if value is not None:
             wanted = {
-                process for name in self.members(value) for process in self._frozen if self._is(process, name)
+                process for name in self.members(value) for process in wanted if self._is(process, name)
             }
+        self._freezer.thaw(wanted)
         for process in wanted:
-            if self.running.observer and (facts := self.running.observer.facts(process.pid)):
-                self.witness("thawed", "", facts)
-            with suppress(Unobservable):
-                self._send(process, signal.SIGCONT)
-        self._frozen -= wanted
-        if wanted:
-            self.running.guard.frozen(self._frozen)
+            self.tell("thawed", "", process)
 
     def _is(self, process: Process, name: str) -> bool:
         if name == "owner":
@@ -454,7 +512,7 @@ class Stage:
             Unobservable: that is not permitted here.
         """
         # What the owner has still to let go of would be free in a moment.
-        self.await_handover([name for name, one in self.connections.items() if not one.closed])
+        self.await_handover(self.unclosed)
         everybody = {facts.process for facts in self.running.alive()}
         chosen = everybody & self.listening() if what == "descriptors" else everybody
         self.limits[what] = self.observer.effort(self.owner)
@@ -462,25 +520,37 @@ class Stage:
             self.running.guard.limit(what, chosen)
         except PermissionError as error:
             raise Unobservable(f"to let the target have no more {what} {error}") from None
-        self._witness_all(f"allowed no more {what}", chosen)
+        for process in chosen:
+            self.tell(f"allowed no more {what}", "", process)
 
     def lift(self, what: Scarce) -> None:
         """Lift a limit; harmless when there is none."""
         if self.limits.pop(what, None) is not None:
             self.running.guard.lift(what)
 
-    def _witness_all(self, event: str, processes: Iterable[Process]) -> None:
+    def _send_all(self, processes: set[Process], number: signal.Signals, value: str | list[str]) -> None:
         for process in processes:
-            if facts := self.observer.facts(process.pid):
-                self.witness(event, "", facts)
-
-    def signal(self, number: signal.Signals, value: str | list[str]) -> None:
-        """Send a signal to processes."""
-        self.signalled = number
-        for process in self.named(value):
-            if facts := self.observer.facts(process.pid):
-                self.witness(f"sent {number.name}", " ".join(names(value)), facts)
+            self.tell(f"sent {number.name}", " ".join(names(value)), process)
             self._send(process, number)
+
+    def signal(self, number: signal.Signals, value: str | list[str], again: float = 0.0) -> None:
+        """Send a signal to processes, and once more to those that are still there after `again` seconds."""
+        self.signalled = number
+        left = self.named(value)
+        self._send_all(left, number, value)
+        if number is signal.SIGKILL and not {"owner", "baseline", "all"} & set(names(value)):
+            wait_for(lambda: self._killed(value, left), Deadline(self.patience()))
+        if again and not wait_for(
+            lambda: not any(self.observer.alive(one) for one in left), Deadline(self.patience(again))
+        ):
+            self._send_all({one for one in left if self.observer.alive(one)}, number, value)
+
+    def _killed(self, value: str | list[str], sent: set[Process]) -> bool:
+        """None of a connection's processes is left; one that was forked while they were being killed is killed as well."""
+        left = {process for name in self.members(value) for process in self.family(name)}
+        self._send_all(left - sent, signal.SIGKILL, value)
+        sent |= left
+        return not left
 
     def _send(self, process: Process, number: int) -> None:
         try:
@@ -523,10 +593,12 @@ class Stage:
         self._take(another)
 
     def _take(self, running: Running) -> None:
+        self.thaw()
         self._started.append(running)
-        self.running = running
+        self.running, self._freezer = running, Freezer(running)
         self.born.clear()
         self.older.clear()
+        self._local.clear()
 
     def launch_in_vain(self, step: Launch) -> None:
         """Start one more where somebody listens already; see `in_vain`."""
@@ -545,7 +617,14 @@ class Stage:
     # The end
 
     def clear(self) -> None:
-        """Thaw and close everything, whatever has happened."""
+        """Look once more at the processes that were told of; thaw and close everything, whatever has happened."""
+        try:
+            if self.running.observer:
+                self.witness.look_once_more(self.running.observer)
+        finally:
+            self._put_right()
+
+    def _put_right(self) -> None:
         try:
             self.thaw()
             for what in tuple(self.limits):

@@ -10,6 +10,7 @@ import msgspec
 
 from forkecho.conformance import fixture
 from forkecho.conformance.manifest import Family
+from forkecho.conformance.payload import Payload
 from forkecho.conformance.world import World
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "Mark",
     "Names",
     "Open",
-    "Payload",
     "Reach",
     "Repeat",
     "Reset",
@@ -57,40 +57,6 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="keba
     """What all steps have: the connections they are about, one (`a` unless told) or several."""
 
     on: Names = "a"
-
-
-class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
-    """Bytes to be made: exactly one of the fields.
-
-    `random` and `counter` are lengths in bytes, `every-byte` how often 0 to 255 is run through, `text` is UTF-8,
-    `hex` octets in hexadecimal.
-    """
-
-    random: int | None = None
-    counter: int | None = None
-    every_byte: int | None = None
-    text: str | None = None
-    hex: str | None = None
-
-    def __post_init__(self) -> None:
-        given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError("a payload is exactly one of random, counter, every-byte, text, hex")
-        if self.hex is not None:
-            bytes.fromhex(self.hex)
-        if any((getattr(self, name) or 0) < 0 for name in ("random", "counter", "every_byte")):
-            raise ValueError("a payload has no negative length")
-
-    @property
-    def length(self) -> int:
-        """How many bytes it will be."""
-        if self.text is not None:
-            return len(self.text.encode())
-        if self.hex is not None:
-            return len(bytes.fromhex(self.hex))
-        if self.every_byte is not None:
-            return 256 * self.every_byte
-        return (self.random or 0) + (self.counter or 0)
 
 
 class Open(Step, frozen=True, kw_only=True):
@@ -216,10 +182,16 @@ class Lift(Step, frozen=True, kw_only=True):
 
 
 class Signal(Step, frozen=True, kw_only=True):
-    """Send a signal to a connection's processes, the listener's `owner`, the `baseline`, or `all` of the target."""
+    """Send a signal to a connection's processes, the listener's `owner`, the `baseline`, or `all` of the target.
+
+    Those that are still there after `again` seconds get it once more, as a fault comes once more where a handler returned
+    from it; some runtimes only restore the default action the first time.  0: never.
+    KILL reaches what a connection's processes have forked meanwhile as well.
+    """
 
     signal: Literal["TERM", "INT", "KILL", "HUP", "USR1", "CHLD", "SEGV", "ABRT"]
     to: Names = "owner"
+    again: float = 0.0
 
 
 class See(Step, frozen=True, kw_only=True):

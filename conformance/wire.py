@@ -12,16 +12,21 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from forkecho.conformance import limits
 from forkecho.conformance.address import Address, family_of, for_socket, is_unix, ours, theirs
-from forkecho.conformance.deadline import Deadline
+from forkecho.conformance.deadline import Deadline, crowded
 from forkecho.conformance.manifest import Claim, Reply
 from forkecho.conformance.tcp import TCP_STATES
 
-__all__ = ["CannotConnect", "Connection", "Transcript", "connect", "converse", "difference", "show"]
+__all__ = ["OURS", "CannotConnect", "Connection", "Transcript", "connect", "converse", "difference", "show"]
 
 CHUNK = 1 << 18  # bytes a read or a write at the most
 EVENTS_MAX = 300  # of a case's transcript; what is dropped is said
 TCP_REPAIR = 19  # linux/tcp.h
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
+MORE_SOURCES = tuple((f"127.0.0.{number}", 0) for number in range(2, 1 + limits.SOURCES))
+#: Errors of a connect that are about what we have, and not about the server.
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 class CannotConnect(OSError):
@@ -285,10 +290,30 @@ class Connection:
 def begin(address: Address, receive_buffer: int = 0) -> socket.socket:
     """A socket whose connect has been started and not waited for.
 
+    Where no port is left it comes from a further address of loopback, if that is where the server is.
+
     Raises:
-        CannotConnect: it was refused at once.
+        CannotConnect: it was refused at once, or cannot be had.
     """
-    channel = socket.socket(family_of(address), socket.SOCK_STREAM)
+    for source in (("", 0), *(MORE_SOURCES if address[0].startswith("127.") else ())):
+        try:
+            return _begin(address, receive_buffer, source)
+        except CannotConnect as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            last = error
+    raise last
+
+
+def _begin(address: Address, receive_buffer: int, source: Address) -> socket.socket:
+    try:
+        channel = socket.socket(family_of(address), socket.SOCK_STREAM)
+    except OSError as error:
+        raise CannotConnect(error.errno, errno.errorcode.get(error.errno or 0, str(error))) from None
+    if source[0]:
+        # The port is chosen by the connect, so that one that is in use elsewhere will do (ip(7)).
+        channel.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        channel.bind(source)
     channel.setblocking(False)
     if receive_buffer:  # before the connect, or the window is agreed upon already
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -328,6 +353,33 @@ def connect(address: Address, deadline: Deadline, receive_buffer: int = 0) -> so
     return channel
 
 
+class _Readiness:
+    """Which of many descriptors are ready: by epoll(7) where that is to be had and worth its descriptor, else by poll(2).
+
+    poll(2) is told of all of them each time, so that many that come one by one take time with the square of their number.
+    """
+
+    WORTH_IT = 64  # descriptors
+
+    def __init__(self, count: int) -> None:
+        self._epoll = select.epoll() if count > self.WORTH_IT and hasattr(select, "epoll") else None
+        self._poll = select.poll()
+        chosen = self._epoll or self._poll
+        # The flags of both are the same numbers.
+        self.register, self.modify, self.unregister = chosen.register, chosen.modify, chosen.unregister
+
+    def wait(self, seconds: float) -> list[tuple[int, int]]:
+        """Those that are ready, and for what; none of them after so long."""
+        return self._epoll.poll(seconds) if self._epoll else self._poll.poll(seconds * 1000)
+
+    def __enter__(self) -> _Readiness:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._epoll:
+            self._epoll.close()
+
+
 def converse(
     connections: Iterable[Connection],
     outgoing: dict[str, list[bytes]],
@@ -349,34 +401,38 @@ def converse(
     }
     for queue in queues.values():
         queue.reverse()  # taken from the end
-    poll = select.poll()
-    for number, one in waiting.items():
-        one.touched = time.monotonic()
-        poll.register(number, select.POLLIN | (select.POLLOUT if queues[one.name] else 0))
-    end = time.monotonic() + 12 * patience  # a target that answers a byte now and then is given up as well
-    while waiting:
-        for number, one in list(waiting.items()):
-            if one.over or (not queues[one.name] and done(one)):
-                poll.unregister(number)
-                del waiting[number]
-        if not waiting:
-            return
-        ready = poll.poll(min(patience, 1.0) * 100)
-        for number, events in ready:
-            one = waiting[number]
-            queue = queues[one.name]
-            # Read first: a write that fails takes the error from the socket, and the read after it sees a mere end.
-            if events & ~select.POLLOUT:
-                one.read()
-            if events & select.POLLOUT and queue and not one.over:
-                count = one.write(queue[-1])
-                queue[-1] = queue[-1][count:]
-                if not queue[-1]:
-                    queue.pop()
-                if not queue:
-                    poll.modify(number, select.POLLIN)
-        now = time.monotonic()
-        if not ready and (now > end or all(now - one.touched > patience for one in waiting.values())):
-            return
-        if now > end:
-            return
+    with _Readiness(len(waiting)) as ready_ones:
+        for number, one in waiting.items():
+            one.touched = time.monotonic()
+            ready_ones.register(number, select.POLLIN | (select.POLLOUT if queues[one.name] else 0))
+        # A target that answers a byte now and then is given up as well.
+        end = time.monotonic() + crowded(12 * patience, len(waiting))
+        looked_at = list(waiting)
+        while waiting:
+            for number in looked_at:  # the others are as they were
+                one = waiting[number]
+                if one.over or (not queues[one.name] and done(one)):
+                    ready_ones.unregister(number)
+                    del waiting[number]
+            if not waiting:
+                return
+            ready = ready_ones.wait(min(patience, 1.0) / 10)
+            looked_at = [number for number, _ in ready]
+            for number, events in ready:
+                one = waiting[number]
+                queue = queues[one.name]
+                # Read first: a write that fails takes the error from the socket, and the read after it sees a mere end.
+                if events & ~select.POLLOUT:
+                    one.read()
+                if events & select.POLLOUT and queue and not one.over:
+                    count = one.write(queue[-1])
+                    queue[-1] = queue[-1][count:]
+                    if not queue[-1]:
+                        queue.pop()
+                    if not queue:
+                        ready_ones.modify(number, select.POLLIN)
+            now = time.monotonic()
+            if not ready and (now > end or all(now - one.touched > patience for one in waiting.values())):
+                return
+            if now > end:
+                return

@@ -10,6 +10,7 @@ from forkecho.conformance.acts import newcomers
 from forkecho.conformance.acts.doing import demand_whole
 from forkecho.conformance.acts.staying import stays
 from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.observe import Endpoint
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import Expect
 from forkecho.conformance.verdict import Unmet
@@ -22,6 +23,9 @@ CLEAN = {
     True: frozenset({"CLOSE_WAIT", "TIME_WAIT", "LAST_ACK", "CLOSING", "CLOSE"}),
 }
 
+#: Where the server's end can only be once a process has accepted the connection and closed it (RFC 9293 3.3.2).
+CLOSED = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT")
+
 
 def expect(stage: Stage, step: Expect) -> None:
     """See `step.Expect`."""
@@ -31,7 +35,7 @@ def expect(stage: Stage, step: Expect) -> None:
 def expect_echo(stage: Stage, step: Expect) -> None:
     """Everything that was sent comes back."""
     connections = stage.all(step.on)
-    wire.converse(connections, {}, stage.patience(step.within), lambda one: one.whole)
+    stage.listen(connections, lambda one: one.whole, step.within)
     demand_whole(connections)
 
 
@@ -51,7 +55,7 @@ def expect_prefix(stage: Stage, step: Expect) -> None:
 
 def _read_to_the_end(stage: Stage, step: Expect) -> list[wire.Connection]:
     connections = stage.all(step.on)
-    wire.converse(connections, {}, stage.patience(step.within), lambda one: one.over)
+    stage.listen(connections, lambda one: one.over, step.within)
     for one in connections:
         if one.fault:
             raise Unmet(*one.fault)
@@ -121,7 +125,7 @@ def expect_refused(stage: Stage, step: Expect) -> None:
 
 
 def expect_accepted(stage: Stage, step: Expect) -> None:
-    """A process holds the server's end: the kernel gives a socket an inode when it is accepted.
+    """A process holds the server's end, or has closed it: the kernel gives a socket an inode when it is accepted.
 
     Where processes are looked at later, the owner is given a moment to hand the connection on, so that it is not frozen or
     ended between accept and fork. A server that does not fork is only waited for; it is judged elsewhere.
@@ -130,14 +134,22 @@ def expect_accepted(stage: Stage, step: Expect) -> None:
     for one in connections:
 
         def look(one: wire.Connection = one) -> str:
-            seen = stage.endpoint(one)
-            if seen is None:
-                return "the server's end of it has gone"
-            return "" if seen.key else "nobody has accepted it"
+            if seen := stage.endpoint(one):
+                return "" if _accepted(seen) else "nobody has accepted it"
+            # Over already; somebody had it if something came of it, an end in order being something.
+            while not one.over and one.read():
+                pass
+            answered = one.echoed or one.ending == "end of stream"
+            return "" if answered else "the server's end of it has gone"
 
         stage.require(f"connection {one.name} to be accepted", look, step.within)
     if stage.case.observes:
         stage.await_handover([one.name for one in connections])
+
+
+def _accepted(seen: Endpoint) -> bool:
+    """A process has the server's end, or had it."""
+    return bool(seen.key) or seen.state in CLOSED
 
 
 def expect_queued(stage: Stage, step: Expect) -> None:
@@ -147,7 +159,7 @@ def expect_queued(stage: Stage, step: Expect) -> None:
     def look() -> str:
         for one in connections:
             seen = stage.endpoint(one)
-            if seen and seen.key:
+            if seen and _accepted(seen):
                 return f"connection {one.name} was accepted by {stage.describe(stage.holders(one))}"
         return ""
 

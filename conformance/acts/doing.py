@@ -11,6 +11,7 @@ import time
 from forkecho.conformance import wire
 from forkecho.conformance.address import family_of, for_socket
 from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.payload import Payload
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import (
     Bind,
@@ -19,7 +20,6 @@ from forkecho.conformance.step import (
     HalfClose,
     Idle,
     Open,
-    Payload,
     Reset,
     Send,
     Stuff,
@@ -114,6 +114,7 @@ def _await_taken(stage: Stage, one: wire.Connection) -> None:
 def exchange(stage: Stage, step: Exchange) -> None:
     """See `step.Exchange`."""
     durations = []
+    before = stage.running.missed() if step.fast else 0.0
     for _ in range(step.times):
         started = time.monotonic()
         _exchange_once(stage, step)
@@ -126,7 +127,9 @@ def exchange(stage: Stage, step: Exchange) -> None:
             f"a quarter of the later messages back within {step.unstalled * 1000:g} ms",
             f"{quartile * 1000:.1f} ms, and {later[0] * 1000:.1f} ms at the least, over {len(later)} messages",
         )
-    if step.fast and (median := statistics.median(durations)) > step.fast * stage.scale:
+    bound, median = step.fast * stage.scale, statistics.median(durations)
+    # That a loaded machine has not let the server run is not the server's fault.
+    if step.fast and median > bound and median - (stage.running.missed() - before) / step.times > bound:
         raise Unmet(
             f"a median of at most {step.fast * 1000:g} ms",
             f"{median * 1000:.1f} ms over {step.times} exchanges",

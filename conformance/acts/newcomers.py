@@ -57,6 +57,11 @@ def unserved(stage: Stage, step: Expect) -> None:
         stays(stage, step, look, "no further client to be served")
     except Unmet as error:
         if stage.limits:
+            # Not every server of an older process can be told from one that was left enough; one that is lost by it can.
+            if not stage.listening():
+                raise Unmet(
+                    "the server to go on listening", f"nobody listens any more, and {error.seen}"
+                ) from None
             scarce = " and ".join(stage.limits)
             raise Unobservable(f"the target has more {scarce} than it was left: {error.seen}") from None
         raise
@@ -110,7 +115,7 @@ def served_or_refused(stage: Stage, step: Expect) -> None:
             one = stage.connection(name)
         except Unmet:
             continue  # its connect was refused
-        wire.converse([one], {}, stage.patience(step.within), lambda one: one.whole)
+        stage.listen([one], lambda one: one.whole, step.within)
         if one.fault:
             raise Unmet(*one.fault)
         if not one.whole and not one.ending:
@@ -128,7 +133,7 @@ def room(stage: Stage, step: Expect) -> None:
                 one.write(b"ping")
             except Unmet as error:
                 return error.seen
-            wire.converse([one], {}, stage.patience(step.within), lambda one: one.whole)
+            stage.listen([one], lambda one: one.whole, step.within)
             if one.fault:
                 raise Unmet(*one.fault)
             if one.whole and one.sent:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TypeVar
 
 from forkecho.conformance import wire
 from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.freezer import Freezer
 from forkecho.conformance.manifest import Reply
 from forkecho.conformance.model import Evidence
 from forkecho.conformance.observe import Census, Endpoint, Observer, Process, Task
@@ -92,7 +92,7 @@ class Scene:
         self.one_shot = running.manifest.one_shot
         self._clients: list[Client] = []
         self._reply = Reply(running.manifest.reply)
-        self._frozen: set[Process] = set()
+        self._freezer = Freezer(running)
 
     @property
     def observer(self) -> Observer:
@@ -140,7 +140,7 @@ class Scene:
             nonlocal quiet_since, seen
             if seen := look():
                 return True
-            if not quiet or self.busy():
+            if not quiet or self.running.busy():
                 quiet_since = time.monotonic()
             return quiet > 0 and time.monotonic() - quiet_since > quiet * self.scale
 
@@ -247,13 +247,11 @@ class Scene:
         return self.holding({end.key}) if end and end.key else set()
 
     def holding(self, keys: set[int]) -> set[Process]:
-        """Who holds any of these sockets: looked for in the target, and everywhere if it is nobody there.
+        """Who holds any of these sockets.
 
         A process may have gone since it was seen to hold one: nobody, then.
         """
-        family = [facts.process.pid for facts in self.running.alive()]
-        found: set[Process] = set().union(*self.observer.holders(keys, family).values())
-        found = found or set().union(*self.observer.holders(keys).values())
+        found: set[Process] = set().union(*self.running.holders(keys).values())
         return {process for process in found if self.observer.alive(process)}
 
     def listening(self) -> set[Process]:
@@ -268,7 +266,7 @@ class Scene:
             client.older = {process for process in held if client.census.knew(process)}
             client.born = held - client.older
             # Who is born may be about to fork again, and to go.
-            return bool(client.born and not client.older and not self.busy())
+            return bool(client.born and not client.older and not self.running.busy())
 
         self.until(handed_over, SETTLED_WITHIN, HANDED_OVER_WITHIN)
         if not client.held_by:
@@ -286,9 +284,7 @@ class Scene:
         if not found:  # a process in between, which has forked once more and gone
             found = {process for process in self.holders(client) if not client.census.knew(process)}
             client.born |= found
-        for process in tuple(found):
-            found |= {facts.process for facts in self.observer.descendants(process.pid) if facts.alive}
-        return found
+        return self.running.with_descendants(found)
 
     def everybody(self) -> set[Process]:
         """All live processes of the target."""
@@ -300,14 +296,6 @@ class Scene:
         for process in processes:
             found |= self.observer.tasks(process)
         return found
-
-    def busy(self) -> bool:
-        """Some thread of the target wants to run."""
-        for facts in self.running.alive():
-            tasks = self.observer.tasks(facts.process)
-            if any(task.state in ("R", "D") for task in tasks.values()) or facts.state in ("R", "D"):
-                return True
-        return False
 
     def settle(self, processes: Iterable[Process]) -> dict[int, Task]:
         """The threads of some processes once all are asleep: the same at two looks with a moment between them.
@@ -333,33 +321,14 @@ class Scene:
         Raises:
             Undecided: one cannot be.
         """
-        observer = self.observer
-
-        def stopped() -> bool:
-            members = wanted()
-            fresh = members - self._frozen
-            self._frozen |= fresh
-            if fresh:
-                self.running.guard.frozen(self._frozen)  # the guardian thaws them should we be killed
-            for process in fresh:
-                observer.send(process, signal.SIGSTOP)
-            return not fresh and all(observer.stopped(process) for process in members)
-
         try:
-            if not self.until(stopped, PATIENCE):
-                raise Undecided(f"{self.describe(self._frozen)} cannot be frozen")
+            if not self.until(lambda: self._freezer.stop(wanted()), PATIENCE):
+                raise Undecided(f"{self.describe(self._freezer.frozen)} cannot be frozen")
             yield
         except PermissionError:
-            raise Undecided(f"{self.describe(self._frozen)} may not be frozen by us") from None
+            raise Undecided(f"{self.describe(self._freezer.frozen)} may not be frozen by us") from None
         finally:
-            self._thaw()
-
-    def _thaw(self) -> None:
-        for process in self._frozen:
-            with suppress(PermissionError):
-                self.observer.send(process, signal.SIGCONT)
-        self._frozen = set()
-        self.running.guard.frozen(self._frozen)
+            self._freezer.thaw(set(self._freezer.frozen))
 
     def clear(self) -> None:
         """Close everything."""

@@ -13,7 +13,7 @@ from forkecho.conformance import observe
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
 from forkecho.conformance.observe import Facts
-from forkecho.conformance.target import Builds, NotReady, Target, fill, require_program
+from forkecho.conformance.target import Builds, NotReady, Target, fill, require
 from forkecho.conformance.world import World
 
 __all__ = ["LOOPBACK", "Client", "prepare", "start"]
@@ -96,10 +96,10 @@ def prepare(target: Target, builds: Builds, *, python: str = sys.executable) -> 
     """Build the client, and see that its program exists: it is not started, since there is nobody to talk to yet.
 
     Raises:
-        NotInstalled: the program that its manifest names is missing.
+        NotInstalled: what its manifest says that it needs is missing.
         NotReady: it cannot be built, or the command names no program.
     """
-    require_program(target)
+    require(target, python)
     argv = _argv(target, builds, target.manifest.command[:1], _tokens(target, python))
     place = os.path.join(target.manifest.cwd, argv[0]) if "/" in argv[0] else argv[0]
     if not shutil.which(place):
@@ -115,7 +115,7 @@ def start(
         NotInstalled: see `prepare`.
         NotReady: it cannot be started.
     """
-    require_program(target)
+    require(target, python)
     manifest = target.manifest
     client = Client(target)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import string
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,6 @@ from forkecho.conformance.clients.step import (
     Demand,
     Finish,
     Flood,
-    Message,
     Pause,
     Relay,
     Run,
@@ -38,7 +36,6 @@ READS_WITHIN = 2.0  # seconds for the client to read a piece before the next is 
 LINES_MAX = 3  # of a complaint; what is longer is a stack trace, or not for people
 REPEATED = 1 << 16  # bytes of a flood that are sent at a time
 SHOWN = 200  # characters of standard error that are shown
-LETTERS = string.ascii_letters + string.digits
 
 
 class ClientStage:
@@ -72,7 +69,8 @@ class ClientStage:
     def run(self, step: Run) -> None:
         """See `step.Run`."""
         self.clear()
-        self.message = self.make(step.run)
+        # An argument cannot hold a NUL.
+        self.message = step.run.make(self._chance, least=0 if self.manifest.stdin else 1)
         self.numbers = {"pid": b"%d" % step.pid, "ppid": b"%d" % step.ppid}
         self.prefix = self.fill(self.manifest.reply.removesuffix("{data}"), b"")
         self._door = Door(LOOPBACK, listens=not step.refused, small=step.small)
@@ -80,16 +78,6 @@ class ClientStage:
             self._plan.target, self._builds, self._door.number, self.message, python=self._plan.python
         )
         self.tell("started")
-
-    def make(self, wanted: Message) -> bytes:
-        """The bytes that a message stands for."""
-        if wanted.text is not None:
-            return wanted.text.encode()
-        if wanted.hex is not None:
-            return bytes.fromhex(wanted.hex)
-        if wanted.every_byte is not None:
-            return bytes(range(0 if self.manifest.stdin else 1, 256)) * wanted.every_byte
-        return "".join(self._chance.choices(LETTERS, k=wanted.letters or 0)).encode()
 
     def fill(self, form: str, data: bytes) -> bytes:
         """A form with its numbers and the data in it."""
@@ -168,7 +156,14 @@ class ClientStage:
     def clear(self) -> None:
         """End the client and forget it; the next one starts anew."""
         peer, client, door = self._peer, self._client, self._door
-        self._peer = self._client = self._door = None
+        try:
+            if client and self.evidence and self.evidence[-1]["event"] == "started":
+                self.tell(client.ending if client.ended else "alive")
+        finally:
+            self._peer = self._client = self._door = None
+            self._stop(peer, client, door)
+
+    def _stop(self, peer: Peer | None, client: Client | None, door: Door | None) -> None:
         try:
             if client:
                 client.stop()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
+from forkecho.conformance.payload import Message
 from forkecho.conformance.step import Step
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "Demand",
     "Finish",
     "Flood",
-    "Message",
     "Pause",
     "Relay",
     "Run",
@@ -26,35 +24,6 @@ __all__ = [
 ARGUMENT_MAX = 131072
 
 Pieces = Literal["whole", "prefix", "halves", "bytes", "numbers"]
-
-
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True):
-    """A message to be made: exactly one of the fields.
-
-    `text` is UTF-8, `letters` so many letters and digits by chance, `hex` octets in hexadecimal, `every-byte` how often 0
-    to 255 is run through; without the 0 where the message is an argument, which cannot hold it.
-    """
-
-    text: str | None = None
-    letters: int | None = None
-    hex: str | None = None
-    every_byte: int | None = None
-
-    def __post_init__(self) -> None:
-        given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError("a message is exactly one of text, letters, hex, every-byte")
-        if self.hex is not None:
-            bytes.fromhex(self.hex)
-
-    @property
-    def length(self) -> int:
-        """How many bytes it will be at most."""
-        if self.text is not None:
-            return len(self.text.encode())
-        if self.hex is not None:
-            return len(bytes.fromhex(self.hex))
-        return 256 * self.every_byte if self.every_byte is not None else self.letters or 0
 
 
 class Run(Step, frozen=True, kw_only=True):

@@ -19,13 +19,14 @@ PACKAGE = "forkecho.conformance"
 #: A package stands for its modules, which may import each other, unless one of them has a place of its own.
 FLOORS = {
     "nouns that know nobody": (
-        "address", "deadline", "tcp", "nearest", "inline", "port", "guardian", "host", "fixture", "world", "manifest", "result",
+        "address", "deadline", "limits", "tcp", "nearest", "inline", "interpreter", "port", "guardian", "host", "fixture", "world", "manifest", "result", "measurement",
+        "interval", "soak.record", "soak.trend",
         "model", "requirement",
-        "observe", "wire", "styles", "step", "clients.step",
+        "observe", "wire", "styles", "payload", "step", "clients.step",
     ),
-    "what is read, and what is made of it": ("guard", "hosted", "target", "verdict", "case", "plan", "report"),
-    "what happens": ("stage", "acts", "sights", "classify", "run", "clients", "prove"),
-    "faces": ("report.matrix", "specification", "collector", "session", "test_cases", "conftest"),
+    "what is read, and what is made of it": ("guard", "hosted", "target", "freezer", "verdict", "case", "known", "plan", "renewal", "comparison", "soak.judged", "matrix", "upstream", "report", "repro"),
+    "what happens": ("witness", "stage", "acts", "sights", "classify", "run", "clients", "prove", "bench"),
+    "faces": ("report.proof", "specification", "collector", "session", "soak", "test_cases", "conftest"),
 }  # fmt: skip
 ORDER = [module for floor in FLOORS.values() for module in floor]
 
@@ -136,10 +137,12 @@ def test_the_operating_system_is_asked_through_one_door() -> None:
     assert names <= {
         "Address",
         "Census",
+        "Cost",
         "Effort",
         "Endpoint",
         "Facts",
         "Listener",
+        "Meter",
         "Observer",
         "Process",
         "Task",
@@ -147,7 +150,7 @@ def test_the_operating_system_is_asked_through_one_door() -> None:
 
 
 def test_client_sockets_are_opened_by_one_module() -> None:
-    """Nobody but `wire` connects, and a host that is its own client; styles are given connected sockets."""
+    """Nobody but `wire` connects, a host that is its own client, and the load of the benchmark, which must not be slowed down; styles are given connected sockets."""
     found = []
     for module, path in modules().items():
         for name, call, _ in calls(ast.parse(path.read_text(encoding="utf-8"))):
@@ -160,11 +163,11 @@ def test_client_sockets_are_opened_by_one_module() -> None:
             if name in CONNECTING and not given and not own:
                 found.append(module)
 
-    assert set(found) == {"wire", "host"}
+    assert set(found) == {"wire", "host", "bench.generator"}
 
 
 def test_only_the_launch_and_the_guardian_start_processes() -> None:
-    """Builds in `target`, the nursery in `guard`, targets in `guardian`, a child of the `host`'s own; nobody else forks."""
+    """Builds and probes, the loads of the benchmark and of a soak, the nursery in `guard`, targets in `guardian`, a child of the `host`'s own, Pythons that are asked; nobody else forks."""
     found = set()
     for module, path in modules().items():
         for name, call, _ in calls(ast.parse(path.read_text(encoding="utf-8"))):
@@ -174,7 +177,17 @@ def test_only_the_launch_and_the_guardian_start_processes() -> None:
             ):
                 found.add(module)
 
-    assert found == {"guard", "guardian", "host", "target"}
+    assert found == {
+        "bench.rounds",
+        "guard",
+        "guardian",
+        "host",
+        "interpreter",
+        "target.builds",
+        "soak.loading",
+        "target.installed",
+        "target.packages",
+    }
 
 
 def test_nobody_sleeps() -> None:
@@ -295,3 +308,9 @@ def test_requirements_are_whole() -> None:
         assert one.source.strip(), id_
         assert one.rationale.strip(), id_
         assert one.remedy.strip(), id_
+
+
+@pytest.mark.parametrize("path", sorted((SUITE / "selftest").glob("*.py")), ids=lambda path: path.stem)
+def test_self_tests_import_none_of_their_own(path: Path) -> None:
+    """They are not installed: what they share is a fixture of conftest.py."""
+    assert not [name for name in imports(path) if name.startswith(f"{PACKAGE}.selftest")]

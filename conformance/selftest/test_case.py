@@ -57,7 +57,7 @@ def test_b_runs_over_the_buffers_and_nothing_twice() -> None:
     """`B-1`, `B`, `B+1` and `2B+1` are worked out for each buffer; what comes twice or below 1 is dropped."""
     found = values(["B-1", "B", "B+1", "2B+1"], STREAM)
 
-    assert found[:4] == [1023, 4095, 8191, 65535]
+    assert found[:4] == [99, 255, 511, 1023]
     assert len(found) == len(set(found))
     assert set(found) == {
         one for base in BUFFERS for one in (base - 1, base, base + 1, 2 * base + 1) if one > 0
@@ -107,7 +107,7 @@ def test_ids_are_path_and_expansion(table: Any) -> None:
     steps = [{"open": "a", "style": "style"}, {"exchange": {"random": "size"}}]
     found = table(size=["1", "B"][1:], each={"style": ["blocking", "callback"]}, steps=steps)
 
-    assert list(found)[:3] == ["file/name@1-blocking", "file/name@1-callback", "file/name@1024-blocking"]
+    assert list(found)[:3] == ["file/name@1-blocking", "file/name@1-callback", "file/name@100-blocking"]
     assert len(found) == 2 * len(BUFFERS)
     assert all(case.id == id_ for id_, case in found.items())
 
@@ -154,8 +154,8 @@ def test_matching_is_by_glob_with_and_without_the_expansion() -> None:
         ({"open": "a", "style": "threaded"}, ["Invalid enum value 'threaded'", "$.style"]),
         ({"expect": "ecco"}, ["Invalid enum value 'ecco'"]),
         ({"see": "bornn"}, ["Invalid enum value 'bornn'"]),
-        ({"exchange": {"text": "x", "hex": "00"}}, ["exactly one of random, counter, every-byte, text, hex"]),
-        ({"exchange": {}}, ["exactly one of random, counter, every-byte, text, hex"]),
+        ({"exchange": {"text": "x", "hex": "00"}}, ["exactly one of text, hex, every-byte, random, counter"]),
+        ({"exchange": {}}, ["exactly one of text, hex, every-byte, random, counter"]),
         ({"send": {"hex": "0g"}}, ["hex"]),
         ({"send": {"random": -1}}, ["no negative length"]),
         ({"send": {"random": "B+1x"}}, ["Expected `int | null`, got `str`", "$.send.random"]),

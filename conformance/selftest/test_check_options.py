@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 from forkecho.cli.check import command
 from forkecho.cli.judged import address, with_settings, writable
-from forkecho.conformance import target
+from forkecho.conformance import fixture, target
 
 NOTHING_SET = {"reply": None, "framing": None, "max_connections": None}
 
@@ -78,7 +79,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path
 def test_what_is_asked_for_is_judged_and_written_down(tmp_path: Path) -> None:
     """A command line of one's own, a selection, both files, and the exit code of the run."""
     record, junit = tmp_path / "run.jsonl", tmp_path / "junit.xml"
-    server = target.fixture.folder("targets") / "reference.py"
+    server = fixture.folder("targets") / "reference.py"
     files = ["--output", str(record), "--junit", str(junit)]
     chosen = ["--case", "echo/any-answer", "--reply", "{data}", "--jobs", "1"]
 
@@ -98,3 +99,13 @@ def test_a_server_that_never_listens_has_an_exit_code_of_its_own() -> None:
 
     assert ended.exit_code == 4
     assert "has not listened on port" in ended.output
+
+
+def test_a_machine_is_told_of_a_server_that_never_listens_in_its_own_format() -> None:
+    """Standard output is a record as always, and says so."""
+    words = ["--format", "jsonl", "--requirement", "ECHO-01", "--set", "ready-within=0.2"]
+    ended = CliRunner().invoke(command, [*words, "--", "sleep", "60"])
+
+    _, *cases, footer = (json.loads(line) for line in ended.stdout.splitlines())
+    assert (ended.exit_code, footer["exit"]) == (4, 4)
+    assert {case["verdict"] for case in cases} == {"blocked"}

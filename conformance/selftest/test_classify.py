@@ -34,9 +34,10 @@ from forkecho.conformance.target import Builds, NotInstalled, Running, Target
 WITHIN = 60.0  # seconds; most take less than one, but the machine may be busy
 FORKECHO = (sys.executable, "-m", "forkecho")
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="threads and sockets are told apart on Linux only"
-)
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(sys.platform != "linux", reason="threads and sockets are told apart on Linux only"),
+]
 
 #: What each is, by the name of a bundled target, a mutant, or a model.
 ZOO = {

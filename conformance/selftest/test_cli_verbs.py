@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -24,14 +26,15 @@ PATIENCE = 30.0  # seconds; no verb here takes one, but the machine may be busy
 
 
 def called(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run `forkecho` with these words in a process of its own, away from the checkout."""
-    settings = {
-        "capture_output": True,
-        "text": True,
-        "cwd": "/",
-        "timeout": PATIENCE,
-    } | options
-    return subprocess.run([*FORKECHO, *words], check=False, **settings)  # type: ignore[call-overload, no-any-return]
+    """Run `forkecho` with these words, away from the checkout; in a process of its own where it is one, or options say how."""
+    if options or words[:1] in [(verb,) for verb in PROGRAMS]:
+        settings = {"capture_output": True, "text": True, "cwd": "/", "timeout": PATIENCE} | options
+        return subprocess.run([*FORKECHO, *words], check=False, **settings)  # type: ignore[call-overload, no-any-return]
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with chdir("/"), redirect_stdout(out), redirect_stderr(err):
+        status = main(words)
+    printed, complained = (stream.detach().getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(words, status, printed, complained)
 
 
 @pytest.fixture
@@ -111,8 +114,8 @@ def test_without_a_verb_the_help_is_an_error() -> None:
     [
         (["chekc"], "'chekc'; did you mean check"),
         (["--nope"], "--nope"),
-        (["list", "nope"], "'requirements', 'cases', 'targets', 'clients', 'mutants'"),
-        (["list", "--target", "nope"], "there is no target 'nope' (there are asyncio, c, "),
+        (["list", "nope"], "'requirements', 'cases', 'targets', 'clients', 'mutants', 'missing'"),
+        (["list", "--target", "xyz"], "there is no target 'xyz' (there are asyncio, "),
         (["list", "--requirement", "ECHO01"], "'ECHO01'; did you mean ECHO-01"),
         (["list", "cases", "--group", "FROK"], "did you mean FORK"),
         (["explain"], "Missing argument 'ID'"),
@@ -243,6 +246,19 @@ def test_list_lists_everything_there_is(capsys: pytest.CaptureFixture[str]) -> N
         assert main(["list", *kind]) == 0
         listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
         assert sorted(names) == sorted(listed)
+
+
+def test_list_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of servers and clients, with the package; where nothing is, that."""
+    monkeypatch.setattr(target, "lacking", lambda one: "more" if one.name == "socat" else "")
+    assert main(["list", "missing"]) == 0
+    assert capsys.readouterr().out == "server  socat  needs more\nclient  socat  needs more\n"
+
+    monkeypatch.setattr(target, "lacking", lambda one: "")
+    assert main(["list", "missing"]) == 0
+    assert capsys.readouterr().out.startswith("nothing is missing of what the ")
 
 
 def test_list_says_what_does_not_apply(capsys: pytest.CaptureFixture[str]) -> None:
@@ -387,7 +403,7 @@ def test_send_talks_to_serve() -> None:
 
 def test_demo_shows_a_process_for_each_client() -> None:
     """The server's PID is the parent of both children, and the port is closed at the end."""
-    done = called("demo")
+    done = called("demo", cwd="/")
     said = r"^client (\d)  receives b'.*client \1' from process (\d+), a child of process (\d+)$"
     served = re.findall(said, done.stdout, re.MULTILINE)
 

@@ -416,7 +416,7 @@ def test_the_recipes_client_fails_what_it_is_known_for() -> None:
         (["check-client", "--set", "role=server"], 2, "a server is judged by `forkecho check`"),
         (["check-client", "--", "nc", "{host}", "{port}"], 2, "needs {message}"),
         (["check-client", "recipe", "--", "x", "{message}"], 2, "name one client"),
-        (["check-client", "nope"], 2, "there is no client 'nope' (there are curl, "),
+        (["check-client", "xyz"], 2, "there is no client 'xyz' (there are curl, "),
         (["check-client", "--"], 2, "after -- comes the command"),
         (["check-client", "--case", "nope"], 5, "no case fits"),
         (["check-client", "--stdin", "--", "/nowhere/nc", "{port}"], 4, "'/nowhere/nc' is not found"),

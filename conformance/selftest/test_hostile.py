@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forkecho.conformance import observe, target
+from forkecho.conformance import guardian, observe, port, target
 from forkecho.conformance.case import expand
 from forkecho.conformance.deadline import Deadline, wait_for
-from forkecho.conformance.guardian import OUTPUT_MAX, PIDS_CGROUPS, PROCESSES_MAX
+from forkecho.conformance.guardian import OUTPUT_MAX, PROCESSES_MAX, Guardian, cgroups
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.observe import Process
 from forkecho.conformance.plan import Plan
@@ -104,10 +104,10 @@ def test_a_port_with_a_listener_is_not_reserved(monkeypatch: pytest.MonkeyPatch)
     """The suite does not give a target a port on which a neighbour listens."""
     with socket.create_server(("127.0.0.1", 0)) as neighbour:
         number = neighbour.getsockname()[1]
-        monkeypatch.setattr(target.port, "RANGE", (number, number + 1))
+        monkeypatch.setattr(port, "RANGE", (number, number + 1))
 
         with pytest.raises(OSError, match="no free port"):
-            target.port.reserve("127.0.0.1")
+            port.reserve("127.0.0.1")
 
 
 def test_a_target_that_cannot_be_executed_leaves_no_folder(builds: Builds) -> None:
@@ -203,7 +203,7 @@ def test_a_server_that_never_closes_does_not_colour_the_next_verdict(builds: Bui
 
 def test_a_server_that_ignores_sigterm_is_killed(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever does not end when asked to is killed after STOP_WITHIN, with its children."""
-    monkeypatch.setattr(target, "STOP_WITHIN", 0.2)
+    monkeypatch.setattr("forkecho.conformance.target.running.STOP_WITHIN", 0.2)
     running = launch(hostile("stubborn"), builds)
     with socket.create_connection(running.address):
         wait_for(lambda: len(family(running)) > 1, Deadline(PATIENT))
@@ -218,7 +218,7 @@ def test_a_server_that_ignores_sigterm_fails_the_cases_that_demand_its_end(
     play: Callable[..., CaseLine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That it does not end is its failure, and the suite goes on."""
-    monkeypatch.setattr(target, "STOP_WITHIN", 0.2)
+    monkeypatch.setattr("forkecho.conformance.target.running.STOP_WITHIN", 0.2)
     case_id = next(
         one.id for one in expand(Manifest(command=["{port}"])).values() if one.requirement.id == "SHUT-01"
     )
@@ -271,7 +271,7 @@ def test_a_fork_bomb_is_ended_to_the_last_process(builds: Builds) -> None:
 def test_a_target_has_a_bound_on_its_processes_where_the_kernel_permits_one(builds: Builds) -> None:
     """A launched target lives in a pids cgroup with the bound PROCESSES_MAX, which goes with it."""
     with launch(hostile("mute"), builds) as running:
-        groups = [Path(root, f"forkecho-{running.guard.pid}") for root in PIDS_CGROUPS]
+        groups = list(map(Path, cgroups(running.guard.pid)))
         group = next((one for one in groups if one.is_dir()), None)
         if group is None:
             pytest.skip("no pids cgroup may be made here")
@@ -281,10 +281,49 @@ def test_a_target_has_a_bound_on_its_processes_where_the_kernel_permits_one(buil
     assert wait_for(lambda: not group.exists(), Deadline(PATIENT))
 
 
+@pytest.fixture
+def unlaunched() -> Iterator[Guardian]:
+    """A guardian in this process, that has nothing to guard."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Guardian(theirs)
+
+
+def test_a_group_that_a_killed_guardian_has_left_is_no_hindrance(unlaunched: Guardian) -> None:
+    """Whoever has its PID next takes its place: otherwise the target would have no bound at all."""
+    group = Path(cgroups(os.getpid())[0])
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no pids cgroup may be made here")
+    (group / "pids.max").write_text("7")
+
+    unlaunched.enter_cgroup()
+
+    assert unlaunched.cgroup == str(group)
+    assert (group / "pids.max").read_text() == f"{PROCESSES_MAX}\n"
+    unlaunched.clear_away()
+    assert not group.exists()
+
+
+def test_a_folder_that_is_no_cgroup_is_not_taken_for_one(
+    unlaunched: Guardian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folders of cgroups are but a tmpfs, as with cgroups of version 1, files in it bound nobody."""
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    monkeypatch.setattr(guardian, "PIDS_CGROUPS", (str(root),))
+
+    unlaunched.enter_cgroup()
+
+    assert unlaunched.cgroup is None
+    assert list(root.iterdir()) == []
+
+
 def test_the_bound_on_processes_stops_a_fork_bomb(builds: Builds) -> None:
     """With the bound reached fork fails for the target, and for nobody else."""
     with launch(hostile("late_bomb"), builds) as running, socket.create_connection(running.address) as client:
-        group = Path(PIDS_CGROUPS[0], f"forkecho-{running.guard.pid}")
+        group = Path(cgroups(running.guard.pid)[0])
         if not group.is_dir():
             pytest.skip("no pids cgroup may be made here")
         (group / "pids.max").write_text("20")
@@ -330,7 +369,7 @@ def test_a_target_inherits_its_standard_streams_and_nothing_else(builds: Builds)
         seen.extend(names())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(target, "_await_listener", look)
+        patch.setattr("forkecho.conformance.target.launching._await_listener", look)
         launch(idle, builds).stop(politely=False)
 
     assert seen == ["0", "1", "2"]
@@ -359,7 +398,7 @@ else:
 stage = Stage(expand(Manifest())["process/born"], running, 0, 1.0, lambda case, port: running)
 stage.open(Open(open="a"))
 stage.freeze(["a", "baseline"])
-print(*(process.pid for process in stage._frozen), flush=True)
+print(*(process.pid for process in stage._freezer.frozen), flush=True)
 signal.pause()
 """
 
@@ -432,8 +471,8 @@ def test_a_suite_killed_while_its_target_is_limited_takes_it_with_it(
     """SIGKILL for the suite while the target may have neither descriptors nor processes: target and cgroup are gone."""
     limiter = suite("-c", LIMITER)
     assert limiter.stdout is not None
-    guardian, *limited = (int(word) for word in limiter.stdout.readline().split())
-    groups = [Path(root, f"forkecho-{guardian}") for root in PIDS_CGROUPS]
+    guarding, *limited = (int(word) for word in limiter.stdout.readline().split())
+    groups = list(map(Path, cgroups(guarding)))
     if not any(group.exists() for group in groups):
         pytest.skip("no pids cgroup is permitted here")
     assert limited

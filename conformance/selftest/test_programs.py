@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import resource
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from forkecho.server import ForkingEchoServer
 
 
 def forkecho(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -132,6 +135,7 @@ def test_the_client_does_not_gather_a_reply_without_end(reply: str) -> None:
     assert b"the reply goes on" in ended.stderr
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments", [["check", "--case", "echo/any-answer", "--jobs", "1"], ["prove", "pads-its-pid"]]
 )
@@ -164,3 +168,31 @@ def test_on_a_terminal_there_is_a_progress_bar(arguments: list[str]) -> None:
 
     assert ended.returncode == 0, ended.stdout
     assert b"judging reference" in drawn or b"proving" in drawn
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open descriptors are counted in /proc")
+@pytest.mark.parametrize("framing", ["stream", "one-shot"])
+@pytest.mark.parametrize("scarce", [False, True])
+def test_a_rehearsal_serves_itself_and_leaves_nothing_open(framing: str, scarce: bool) -> None:
+    """What children do is done in the parent before there is any; where no descriptor is to be had, it is left out."""
+    replies = []
+
+    class Watched(ForkingEchoServer):
+        def echo(self, connection: socket.SocketType, data: bytes) -> None:
+            replies.append(data)
+            super().echo(connection, data)
+
+    with Watched(("127.0.0.1", 0), framing=framing) as server:
+        before = set(os.listdir("/proc/self/fd"))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if scarce:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            server.rehearse()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        after = set(os.listdir("/proc/self/fd"))
+
+    assert after == before
+    assert len(set(replies)) == (0 if scarce else 1)
+    assert all(reply.startswith(f"{os.getpid()}:{os.getpid()}:".encode()) for reply in replies)

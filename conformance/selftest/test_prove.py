@@ -22,6 +22,7 @@ HERE = Path(__file__).with_name("hostile")
 PACE = 0.3  # of what is waited for in vain
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.usefixtures("nothing_left"),
     pytest.mark.skipif(sys.platform != "linux", reason="processes must be observed"),
 ]

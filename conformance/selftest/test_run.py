@@ -23,13 +23,13 @@ from forkecho.conformance.case import Case, expand
 from forkecho.conformance.collector import PROPERTY, Collector, line_for
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import GuardianLost
-from forkecho.conformance.guardian import PIDS_CGROUPS
+from forkecho.conformance.guardian import cgroups
 from forkecho.conformance.manifest import Family, Manifest
 from forkecho.conformance.plan import EmptySelection, Plan, Selection, UnknownId, select
 from forkecho.conformance.result import CaseLine, Run, Verdict
 from forkecho.conformance.run import PERFORM, Bench, judge
 from forkecho.conformance.step import Exchange
-from forkecho.conformance.target import Builds, NotReady, Target
+from forkecho.conformance.target import Builds, NotReady, Target, attaching, launching
 
 HERE = Path(__file__).with_name("hostile")
 SUITE = Path(__file__).parents[1]
@@ -127,6 +127,8 @@ def test_a_contrast_fails_what_it_must() -> None:
     assert all(
         "alive before the connection" in case.seen for case in run.cases if case.requirement == "FORK-01"
     )
+    # Opened, accepted, and then looked at.
+    assert {case.id: case.step for case in run.cases} == {"process/born": 3, "process/not-the-owner": 3}
 
 
 def test_a_target_that_does_not_echo_blocks_the_rest() -> None:
@@ -199,7 +201,7 @@ def test_the_reference_serves_every_family(name: str) -> None:
 
 def test_a_host_without_ipv6_judges_no_server_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inconclusive with the reason: it is not the server's fault."""
-    monkeypatch.setattr(target, "_local", lambda host: False)
+    monkeypatch.setattr(launching, "local", lambda host: False)
     run, _ = session.play(planned("reference", case=["address/dual", "echo/greeting"]), jobs=1)
     found = {line.id: line for line in run.cases}
 
@@ -230,6 +232,7 @@ def test_repeats_are_counted_in_one_line() -> None:
     assert run.footer.totals["pass"] == 2
 
 
+@pytest.mark.once
 def test_verdicts_do_not_depend_on_the_number_of_workers() -> None:
     """The same selection with one worker and with two: the same verdicts, expected, totals and exit code."""
     chosen = ["buffer/whole@*", "process/born", "process/not-the-owner", "echo/prefix", "echo/greeting"]
@@ -353,7 +356,7 @@ def test_what_cannot_be_observed_is_inconclusive_and_never_a_pass(
 ) -> None:
     """On what seems to be another host the wire is judged, and no case that looks at processes passes."""
     _, port = server()
-    monkeypatch.setattr(target, "_local", lambda host: False)
+    monkeypatch.setattr(attaching, "local", lambda host: False)
     run, _ = session.play(planned(there(port), group=["FORK", "HYG", "RES"]))
     wire, _ = session.play(planned(there(port), case=["echo/greeting", "buffer/whole@1024"]))
     found = Counter(verdicts(run).values())
@@ -421,7 +424,7 @@ def test_a_guardian_that_was_killed_is_a_fault_of_the_suite(monkeypatch: pytest.
             observer.send(process, signal.SIGKILL)
         with suppress(GuardianLost):
             running.stop(politely=False)
-        for group in (Path(root, f"forkecho-{running.guard.pid}") for root in PIDS_CGROUPS):
+        for group in map(Path, cgroups(running.guard.pid)):
             if group.is_dir():
                 wait_for(lambda group=group: not (group / "cgroup.procs").read_text(), Deadline(PATIENT))  # type: ignore[misc]
                 group.rmdir()
@@ -599,6 +602,29 @@ def test_pytest_ends_with_the_codes_of_check(arguments: list[str], code: int) ->
     assert done.returncode == code, done.stdout + done.stderr
 
 
+def test_what_is_called_like_a_case_is_none() -> None:
+    """Self-tests named after cases, with workers: pytest's own exit code, not that of a run of which nothing came."""
+    own = Path(__file__).with_name("test_repro.py")
+    only = "sends_the_very_bytes_of_the_record and echo/unicode"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(own),
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "1",
+        "-k",
+        only,
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+
+    assert "1 passed" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_pytest_ends_with_4_when_the_target_is_never_ready(tmp_path: Path) -> None:
     """The target is tried once before the first case, and the reason is shown."""
     manifest = tmp_path / "deaf.toml"
@@ -620,3 +646,46 @@ def test_a_parent_that_closes_its_copy_late_is_not_taken_for_the_one_who_serves(
     run, _ = session.play(planned(judged, requirement=["FORK-04", "FORK-09"], repeat=3))
 
     assert set(verdicts(run).values()) == {"pass"}
+
+
+def test_a_server_that_rests_after_a_client_is_not_said_to_be_held_up_by_a_silent_one() -> None:
+    """What an ended client costs is not a silent one's fault: inetd sleeps for a second then, and was failed every other time."""
+    script = Path(__file__).parent / "hostile" / "naps.py"
+    judged = target.Target(
+        name="naps", manifest=Manifest(command=[sys.executable, str(script), "{port}"], reply="{data}")
+    )
+    run, _ = session.play(planned(judged, requirement=["CONC-04"]))
+
+    assert set(verdicts(run).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("judged", "arguments", "code"),
+    [
+        ("reference", ["-k", "greeting"], 0),
+        ("reference", ["-k", "greeting", "-n", "2"], 0),
+        ("deaf.toml", ["-k", "greeting"], 1),
+        ("deaf.toml", ["-k", "greeting", "-n", "2"], 1),
+    ],
+)
+def test_pytest_users_judge_from_their_own_project(
+    tmp_path: Path, judged: str, arguments: list[str], code: int
+) -> None:
+    """`pytest --pyargs` with the target in FORKECHO_TARGET: their settings hold, not those of the suite."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -ra\n")
+    (tmp_path / "deaf.toml").write_text(
+        f'command = ["{{python}}", "{HERE}/deaf.py", "{{port}}"]\nready-within = 0.3\n'
+    )
+    command = [sys.executable, "-m", "pytest", "--pyargs", "forkecho.conformance.test_cases"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env={**os.environ, "FORKECHO_TARGET": judged},
+    )
+
+    assert done.returncode == code, done.stdout + done.stderr
+    assert f"1 {'passed' if code == 0 else 'failed'}" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 
 import msgspec
@@ -22,6 +23,9 @@ from forkecho.conformance.verdict import (
     outcome,
     settle,
 )
+
+#: On which the runs of these tests began.
+DAY = datetime.date(2026, 1, 1)
 
 
 def line(id_: str, verdict: Verdict, requirement: str = "ECHO-01") -> CaseLine:
@@ -48,6 +52,12 @@ def test_what_is_unmet_counts_by_the_level(level: Level, verdict: str) -> None:
     assert outcome(Unmet("this", "that"), level) == Outcome(
         verdict=Verdict(verdict), expected="this", seen="that"
     )
+
+
+def test_the_step_that_ended_a_case_is_told() -> None:
+    """None did where it passed."""
+    assert outcome(Unmet("this", "that"), "must", 3).step == 3
+    assert outcome(None, "must", 3).step == 0
 
 
 def test_what_turns_out_not_to_apply_is_neither_kept_nor_broken() -> None:
@@ -114,7 +124,7 @@ def test_repeats_that_differ_are_unstable(order: tuple[Verdict, ...]) -> None:
     ended, counts = combine(outcomes(*order))
 
     assert ended.verdict is Verdict.UNSTABLE
-    assert ended.reason == "the same case ended differently: fail 1 of 3, pass 2 of 3"
+    assert ended.reason == "the same case ended differently: failed 1 of 3, 95 %: 6.1 % to 79.2 %; passed 2"
     assert counts == {"pass": 2, "fail": 1}
 
 
@@ -140,7 +150,7 @@ def test_a_broken_repeat_is_broken() -> None:
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.WARN])
 def test_a_listed_failure_is_known(entry: str, verdict: Verdict) -> None:
     """By requirement or by case, with the reason from the list."""
-    (found,) = settle(lines(verdict), {entry: Known("it is old")}, {"ECHO-01": 1})
+    (found,) = settle(lines(verdict), {entry: Known("it is old")}, {"ECHO-01": 1}, DAY)
 
     assert (found.verdict, found.reason) == (Verdict.KNOWN, "it is old")
 
@@ -151,7 +161,7 @@ def test_a_listed_failure_is_known(entry: str, verdict: Verdict) -> None:
 )
 def test_only_a_failure_is_known(verdict: Verdict) -> None:
     """A list of known failures hides nothing else."""
-    (found,) = settle(lines(verdict), {"ECHO-01": Known("it is old")}, {"ECHO-01": 1})
+    (found,) = settle(lines(verdict), {"ECHO-01": Known("it is old")}, {"ECHO-01": 1}, DAY)
 
     assert found.verdict is verdict
 
@@ -163,7 +173,7 @@ def test_what_is_not_listed_is_left_alone() -> None:
         line("buf/a", Verdict.FAIL, "BUF-01"),
         line("buf/b", Verdict.PASS, "BUF-01"),
     ]
-    found = settle(given, {"buf/a": Known("old")}, {"ECHO-01": 1, "BUF-01": 2})
+    found = settle(given, {"buf/a": Known("old")}, {"ECHO-01": 1, "BUF-01": 2}, DAY)
 
     assert [one.verdict for one in found] == [Verdict.FAIL, Verdict.KNOWN, Verdict.PASS]
 
@@ -171,7 +181,10 @@ def test_what_is_not_listed_is_left_alone() -> None:
 def test_a_listed_requirement_that_passes_is_fixed() -> None:
     """All of its cases were run and pass: the entry is out of date."""
     found = settle(
-        lines(Verdict.PASS, Verdict.PASS, Verdict.NOT_APPLICABLE), {"ECHO-01": Known("old")}, {"ECHO-01": 3}
+        lines(Verdict.PASS, Verdict.PASS, Verdict.NOT_APPLICABLE),
+        {"ECHO-01": Known("old")},
+        {"ECHO-01": 3},
+        DAY,
     )
 
     assert [one.verdict for one in found] == [Verdict.FIXED, Verdict.FIXED, Verdict.NOT_APPLICABLE]
@@ -180,7 +193,7 @@ def test_a_listed_requirement_that_passes_is_fixed() -> None:
 
 def test_a_listed_requirement_is_not_fixed_while_a_case_of_it_fails() -> None:
     """A failure that shows in some cases only is still there."""
-    found = settle(lines(Verdict.PASS, Verdict.FAIL), {"ECHO-01": Known("old")}, {"ECHO-01": 2})
+    found = settle(lines(Verdict.PASS, Verdict.FAIL), {"ECHO-01": Known("old")}, {"ECHO-01": 2}, DAY)
 
     assert [one.verdict for one in found] == [Verdict.PASS, Verdict.KNOWN]
 
@@ -188,21 +201,21 @@ def test_a_listed_requirement_is_not_fixed_while_a_case_of_it_fails() -> None:
 @pytest.mark.parametrize("other", [Verdict.INCONCLUSIVE, Verdict.BROKEN, Verdict.BLOCKED, Verdict.UNSTABLE])
 def test_a_listed_requirement_is_not_fixed_while_a_case_of_it_was_not_judged(other: Verdict) -> None:
     """What was not seen might still fail."""
-    found = settle(lines(Verdict.PASS, other), {"ECHO-01": Known("old")}, {"ECHO-01": 2})
+    found = settle(lines(Verdict.PASS, other), {"ECHO-01": Known("old")}, {"ECHO-01": 2}, DAY)
 
     assert [one.verdict for one in found] == [Verdict.PASS, other]
 
 
 def test_a_listed_requirement_is_not_fixed_by_a_part_of_its_cases() -> None:
     """With a selection the others might still fail."""
-    found = settle(lines(Verdict.PASS, Verdict.PASS), {"ECHO-01": Known("old")}, {"ECHO-01": 3})
+    found = settle(lines(Verdict.PASS, Verdict.PASS), {"ECHO-01": Known("old")}, {"ECHO-01": 3}, DAY)
 
     assert [one.verdict for one in found] == [Verdict.PASS, Verdict.PASS]
 
 
 def test_a_listed_case_that_passes_is_fixed_whatever_was_selected() -> None:
     """An entry for one case is judged by that case."""
-    found = settle(lines(Verdict.PASS, Verdict.PASS), {"echo/0": Known("old")}, {"ECHO-01": 30})
+    found = settle(lines(Verdict.PASS, Verdict.PASS), {"echo/0": Known("old")}, {"ECHO-01": 30}, DAY)
 
     assert [one.verdict for one in found] == [Verdict.FIXED, Verdict.PASS]
 
@@ -211,15 +224,15 @@ def test_what_is_known_to_happen_sometimes_is_never_fixed() -> None:
     """A failure that comes by chance is known when it comes, and proves nothing when it does not."""
     known = {"ECHO-01": Known("by chance", sometimes=True)}
 
-    assert [one.verdict for one in settle(lines(Verdict.PASS), known, {"ECHO-01": 1})] == [Verdict.PASS]
-    assert [one.verdict for one in settle(lines(Verdict.FAIL), known, {"ECHO-01": 1})] == [Verdict.KNOWN]
+    assert [one.verdict for one in settle(lines(Verdict.PASS), known, {"ECHO-01": 1}, DAY)] == [Verdict.PASS]
+    assert [one.verdict for one in settle(lines(Verdict.FAIL), known, {"ECHO-01": 1}, DAY)] == [Verdict.KNOWN]
 
 
 def test_a_glob_speaks_of_every_case_that_fits_it() -> None:
     """One reason for many cases, and only for theirs."""
     given = [line("echo/a", Verdict.FAIL), line("buf/a", Verdict.FAIL, "BUF-01")]
 
-    assert [one.verdict for one in settle(given, {"ec*/?": Known("old")}, {"ec*/?": 1})] == [
+    assert [one.verdict for one in settle(given, {"ec*/?": Known("old")}, {"ec*/?": 1}, DAY)] == [
         Verdict.KNOWN,
         Verdict.FAIL,
     ]
@@ -229,10 +242,10 @@ def test_a_glob_is_fixed_when_all_cases_that_fit_it_pass() -> None:
     """As with a requirement, a part of them proves nothing."""
     known = {"echo/*": Known("old")}
 
-    assert {one.verdict for one in settle(lines(Verdict.PASS, Verdict.PASS), known, {"echo/*": 2})} == {
+    assert {one.verdict for one in settle(lines(Verdict.PASS, Verdict.PASS), known, {"echo/*": 2}, DAY)} == {
         Verdict.FIXED
     }
-    assert {one.verdict for one in settle(lines(Verdict.PASS, Verdict.PASS), known, {"echo/*": 3})} == {
+    assert {one.verdict for one in settle(lines(Verdict.PASS, Verdict.PASS), known, {"echo/*": 3}, DAY)} == {
         Verdict.PASS
     }
 
@@ -242,8 +255,50 @@ def test_another_failure_of_a_listed_case_is_not_known() -> None:
     one = msgspec.structs.replace(line("echo/a", Verdict.FAIL), seen="3 of 9 bytes, then silence for 5 s")
 
     for pattern, verdict in ((r"\d of 9 bytes, then silence", Verdict.KNOWN), ("a reset", Verdict.FAIL)):
-        (found,) = settle([one], {"ECHO-01": Known("old", seen=pattern)}, {"ECHO-01": 1})
+        (found,) = settle([one], {"ECHO-01": Known("old", seen=pattern)}, {"ECHO-01": 1}, DAY)
         assert found.verdict is verdict
+
+
+@pytest.mark.parametrize("failed", [Verdict.FAIL, Verdict.WARN])
+def test_another_failure_says_in_words_that_it_is_one(failed: Verdict) -> None:
+    """It fails the run whatever its level, as the list is not so any more."""
+    one = msgspec.structs.replace(line("echo/a", failed), seen="silence")
+
+    (found,) = settle([one], {"echo/a": Known("old", seen="a reset")}, {}, DAY)
+
+    assert found.verdict is Verdict.FAIL
+    assert found.reason == (
+        "a known failure (old), but it failed differently: what was seen does not fit 'a reset'"
+    )
+
+
+def test_what_comes_by_chance_does_not_claim_every_failure() -> None:
+    """A glob of all cases for one failure that may hit any of them leaves the other failures as they are."""
+    given = lines(Verdict.FAIL, Verdict.WARN)
+
+    assert settle(given, {"*": Known("old", sometimes=True, seen="silence")}, {}, DAY) == given
+
+
+def test_a_known_failure_is_excused_through_the_day_on_which_it_expires() -> None:
+    """The day after it fails the run, whatever its level, and says until when it was known."""
+    known = {"echo/0": Known("old", expires=DAY)}
+
+    for failed in (Verdict.FAIL, Verdict.WARN):
+        (before,) = settle(lines(failed), known, {}, DAY)
+        (after,) = settle(lines(failed), known, {}, DAY + datetime.timedelta(days=1))
+        assert (before.verdict, before.reason) == (Verdict.KNOWN, "old")
+        assert (after.verdict, after.reason) == (Verdict.FAIL, "known until 2026-01-01 (old), which is over")
+
+
+@pytest.mark.parametrize("sometimes", [False, True])
+def test_an_expired_entry_that_passes_is_to_be_taken_off_the_list(sometimes: bool) -> None:
+    """Even one that comes by chance: an expired list fails on the day, and not by chance later."""
+    known = {"ECHO-01": Known("old", sometimes=sometimes, expires=DAY)}
+
+    (found,) = settle(lines(Verdict.PASS), known, {"ECHO-01": 1}, DAY + datetime.timedelta(days=1))
+
+    assert found.verdict is Verdict.FIXED
+    assert found.reason == "listed as known (old, until 2026-01-01), but it passes: take it off the list"
 
 
 def test_the_first_entry_that_fits_gives_the_reason_and_the_case_itself_comes_first() -> None:
@@ -254,15 +309,15 @@ def test_the_first_entry_that_fits_gives_the_reason_and_the_case_itself_comes_fi
         "ECHO-01": Known("of the requirement"),
         "echo/a": Known("of the case", seen="silence"),
     }
-    assert settle([one], known, {})[0].reason == "of the case"
+    assert settle([one], known, {}, DAY)[0].reason == "of the case"
 
     known["echo/a"] = Known("of the case", seen="a reset")
-    assert settle([one], known, {})[0].reason == "of all"
+    assert settle([one], known, {}, DAY)[0].reason == "of all"
 
 
 def test_an_entry_for_what_was_not_run_is_left_alone() -> None:
     """It says nothing about the other cases."""
-    assert settle(lines(Verdict.PASS), {"BUF-01": Known("old")}, {"BUF-01": 4}) == lines(Verdict.PASS)
+    assert settle(lines(Verdict.PASS), {"BUF-01": Known("old")}, {"BUF-01": 4}, DAY) == lines(Verdict.PASS)
 
 
 # The exit code

@@ -14,6 +14,7 @@ import pytest
 from forkecho.conformance import port
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Manifest
+from forkecho.conformance.observe import Effort
 from forkecho.conformance.target import EXTENSIONS, Builds, NotReady, Running, Target, begin, launch
 from forkecho.conformance.world import USUAL, World
 
@@ -119,19 +120,29 @@ def test_a_port_that_is_taken_cannot_be_shared() -> None:
 def test_a_target_that_is_kept_from_running_is_given_that_time_once_more(
     builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As long as it goes on being kept, but not for ever; one that had its chance is given no more."""
+    """As long as it goes on being kept, but not for ever; one that had its chance is given no more.
+
+    The system counts a wait when it is over, so one that wants to run and has not done so has waited all the time.
+    """
     asked: list[float] = []
 
-    def kept(seconds: float) -> float:
+    def kept(seconds: float, ran: float = 0.0) -> Effort:
         asked.append(seconds)
-        return seconds * len(asked)
+        return Effort(ran=ran * len(asked), waited=seconds * len(asked))
 
     with launch(worldly(), builds) as running:
-        monkeypatch.setattr(running, "_waited", lambda: kept(1.0))
-        assert running.wait_for(lambda: len(asked) == 2, Deadline(0.01))
-        assert not running.wait_for(lambda: False, Deadline(0.01))
-        assert len(asked) == 2 + EXTENSIONS
+        for effort, busy, looks in (
+            (lambda: kept(1.0), False, 1 + EXTENSIONS),
+            (lambda: kept(0.0), False, 2),
+            (lambda: kept(0.0), True, 1 + EXTENSIONS),
+            (lambda: kept(0.0, ran=1.0), True, 2),
+        ):
+            monkeypatch.setattr(running, "_effort", effort)
+            monkeypatch.setattr(running, "busy", lambda busy=busy: busy)
+            asked.clear()
+            assert not running.wait_for(lambda: False, Deadline(0.01))
+            assert len(asked) == looks
+
+        monkeypatch.setattr(running, "_effort", lambda: kept(1.0))
         asked.clear()
-        monkeypatch.setattr(running, "_waited", lambda: kept(0.0))
-        assert not running.wait_for(lambda: False, Deadline(0.01))
-        assert len(asked) == 1
+        assert running.wait_for(lambda: len(asked) == 3, Deadline(0.01))

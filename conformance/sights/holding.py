@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from forkecho.conformance import acts
-from forkecho.conformance.observe import Effort
+from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.observe import Effort, Process
 from forkecho.conformance.sights import inherited
 from forkecho.conformance.sights.look import each, held_by
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import Idle, Mark, See
-from forkecho.conformance.verdict import Unmet, Unobservable
+from forkecho.conformance.verdict import Inapplicable, Unmet, Unobservable
 
 __all__ = [
     "bounded",
@@ -65,24 +66,45 @@ def no_sibling(stage: Stage, step: See) -> None:
         stage.connection(name)
 
     def look() -> str:
-        holders = stage.holders_of_all()
-        for name in members:
-            family = stage.family(name)
-            for other, by in holders.items():
-                if other != name and (both := family & by):
-                    return f"{stage.describe(both)}, born for {name}, holds {other} too"
+        everything = stage.unclosed
+        with stage.glance(everything):
+            held: dict[Process, list[str]] = {}
+            for name in everything:
+                for process in stage.holders(stage.connection(name)):
+                    held.setdefault(process, []).append(name)
+            for name in members:
+                for process in sorted(stage.family(name)):
+                    if other := next((one for one in held.get(process, ()) if one != name), ""):
+                        return f"{stage.describe([process])}, born for {name}, holds {other} too"
         return ""
 
-    stage.require("the process of a connection to hold no other connection", look, step.within)
+    expected = "the process of a connection to hold no other connection"
+    stage.require(expected, look, step.within, len(members))
 
 
 def single_thread(stage: Stage, step: See) -> None:
-    """The listener's owner has one thread."""
-    if count := stage.observer.threads(stage.owner):
-        if count > 1:
-            raise Unmet("the process that forks to have one thread", f"process {stage.owner.pid} has {count}")
+    """The listener's owner has one thread.
+
+    Raises:
+        Inapplicable: it has more, but all that it forks for the connections becomes another program, which has no locks of it.
+    """
+    count = stage.observer.threads(stage.owner)
+    if count == 0:
+        raise Unobservable("the listener's owner has gone")
+    if count == 1:
         return
-    raise Unobservable("the listener's owner has gone")
+    threads = f"process {stage.owner.pid} has {count}"
+    others: list[bool | None] = []
+
+    def settled() -> bool:
+        others[:] = [inherited.another_program(stage, name) for name in stage.members(step.on)]
+        return False not in others
+
+    # Between fork() and exec() a child is still what it was forked off.
+    wait_for(settled, Deadline(stage.patience(step.within)))
+    if all(others):
+        raise Inapplicable(f"{threads} threads, but what it forks executes another program at once")
+    raise Unmet("the process that forks to have one thread", threads)
 
 
 def bounded(stage: Stage, step: See) -> None:

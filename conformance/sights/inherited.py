@@ -14,7 +14,7 @@ from forkecho.conformance.step import See
 from forkecho.conformance.target import Running
 from forkecho.conformance.verdict import Inapplicable, Unmet, Unobservable
 
-__all__ = ["descriptors", "files", "length", "not_repeated", "signals", "words"]
+__all__ = ["another_program", "descriptors", "files", "length", "not_repeated", "signals", "words"]
 
 SLEEPS_WITHIN = 0.5  # seconds for a server that has started to come to rest
 OUTPUTS = ("stdout", "stderr")
@@ -36,6 +36,17 @@ def _executed(stage: Stage, name: str) -> set[Process]:
     if not found:
         raise Inapplicable("the server executes no other program for a connection")
     return found
+
+
+def another_program(stage: Stage, name: str) -> bool | None:
+    """All processes that were born for a connection run another program than the listener's owner; None: there are none."""
+    ours = stage.observer.image(stage.owner)
+    images = [
+        image
+        for process in stage.family(name)
+        if stage.observer.alive(process) and (image := stage.observer.image(process))
+    ]
+    return all(image[0] and image != ours for image in images) if images else None
 
 
 def _names(numbers: Iterable[int]) -> str:

@@ -14,24 +14,32 @@ HIDDEN = "held by a process whose descriptors we may not look at"
 
 
 def each(stage: Stage, step: See, expected: str, look: Callable[[str], str]) -> None:
-    """`look` must have no objection to any of the connections, each given its own time.
+    """`look` must have no objection to any of the connections; those to which it has one are looked at again, all together.
 
     Raises:
-        Unmet: it objects.
+        Unmet: it objects to one.
         Unobservable: a process holds the connection, but which one cannot be seen.
     """
-    for name in stage.members(step.on):
+    left = stage.members(step.on)
+    objections: dict[str, str] = {}
+    for name in left:
         stage.connection(name)
 
-        def one(name: str = name) -> str:
-            return look(name)
+    def good() -> bool:
+        nonlocal left
+        with stage.glance(left):
+            objections.clear()
+            objections.update((name, said) for name in left if (said := look(name)))
+        left = list(objections)
+        return not left
 
-        try:
-            stage.require(expected.format(name=name), one, step.within)
-        except Unmet as error:
-            if error.seen == HIDDEN:
-                raise Unobservable(f"connection {name} is {HIDDEN}") from None
-            raise
+    many = len(left)
+    if stage.comes(good, step.within, many):
+        return
+    if objections[left[0]] == HIDDEN:
+        raise Unobservable(f"connection {left[0]} is {HIDDEN}")
+    patience = stage.patience(step.within, many)
+    raise Unmet(f"{expected.format(name=left[0])} within {patience:g} s", objections[left[0]])
 
 
 def held_by(stage: Stage, name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from forkecho.conformance import acts, wire
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.observe import Facts, Process
+from forkecho.conformance.payload import Payload
 from forkecho.conformance.sights.look import each, held_by
 from forkecho.conformance.stage import Stage
-from forkecho.conformance.step import Expect, Open, Payload, See, Send
+from forkecho.conformance.step import Expect, Open, See, Send
 from forkecho.conformance.verdict import Unmet, Unobservable
 
 __all__ = [
@@ -71,7 +72,7 @@ def descendant(stage: Stage, step: See) -> None:
         roots = _roots(stage, serving)
         if not roots:
             return held_by(stage, name)
-        below = {facts.process for facts in stage.observer.descendants(stage.owner.pid)}
+        below = stage.below_owner()
         for facts in roots:
             adopted = facts.ppid in (stage.running.guard.pid, 1) and facts.process in stage.born.get(name, ())
             if facts.process not in below and not adopted:
@@ -105,17 +106,19 @@ def disjoint(stage: Stage, step: See) -> None:
 
     def look() -> str:
         owners: dict[Process, str] = {}
-        for name in members:
-            family = stage.family(name)
-            if not family:
-                return f"no process was born for {name}; {held_by(stage, name)}"
-            for process in family:
-                if other := owners.get(process):
-                    return f"process {process.pid} was born for {other} and holds {name} as well"
-                owners[process] = name
+        with stage.glance(members):
+            for name in members:
+                family = stage.family(name)
+                if not family:
+                    return f"no process was born for {name}; {held_by(stage, name)}"
+                for process in family:
+                    if other := owners.get(process):
+                        return f"process {process.pid} was born for {other} and holds {name} as well"
+                    owners[process] = name
         return ""
 
-    stage.require(f"{len(members)} connections to have processes of their own", look, step.within)
+    expected = f"{len(members)} connections to have processes of their own"
+    stage.require(expected, look, step.within, len(members))
 
 
 def same(stage: Stage, step: See) -> None:

@@ -91,6 +91,24 @@ def spins(connection):
             connection.sendall(connection.recv(65536))
 
 
+def crashes_late(connection):
+    """Catches a fault and lets it come again, as Rust's runtime does: only the second is the end."""
+    signal.signal(signal.SIGSEGV, lambda *_: signal.signal(signal.SIGSEGV, signal.SIG_DFL))
+    echo(connection)
+
+
+def outlives_faults(connection):
+    """Catches every fault and goes on."""
+    signal.signal(signal.SIGSEGV, lambda *_: None)
+    echo(connection)
+
+
+def has_an_heir(connection):
+    """Forks, when it is told to, a process that goes on for it."""
+    signal.signal(signal.SIGUSR1, lambda *_: os.fork())
+    echo(connection)
+
+
 def waits(listener):
     """Expects that accept() fails now and then."""
     while True:
@@ -109,6 +127,21 @@ def helps_itself(listener):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def steps_in(listener):
+    """Where no child can be had it goes on as one itself, and nobody listens any more."""
+    while True:
+        connection, _ = listener.accept()
+        try:
+            child = os.fork() == 0
+        except OSError:
+            child = True
+        if child:
+            listener.close()
+            echo(connection)
+            os._exit(0)
+        connection.close()
+
+
 def alone(listener, handle):
     """No child for anybody."""
     while True:
@@ -123,6 +156,6 @@ if mood == "accepts-nobody":
     signal.pause()
 if mood == "alone":
     alone(listener, echo)
-if mood in ("waits", "helps_itself"):
+if mood in ("waits", "helps_itself", "steps_in"):
     globals()[mood](listener)
 serve(listener, globals()[mood.replace("-", "_")])

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 
 from honest import echo
@@ -29,7 +30,7 @@ def handle(connection, mood):
         echo(connection)
     except ConnectionError:
         if mood == "complains":
-            os.write(2, b"a client\nwas reset\n")
+            os.write(2, os.fsencode(f"a client\nwas reset, says {__file__}\n"))
         os._exit(1)
     if mood == "clears":
         os.unlink("mine")
@@ -56,6 +57,8 @@ except OSError:
     sys.exit(0 if mood == "ends-well" else 1)
 if mood == "announces-zero":
     os.write(1, b"listening on port 0\n")
+if mood.endswith("beside-a-thread"):
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 if mood == "honest":
     os.write(1, b"listening on port %d\n" % listener.getsockname()[1])
 if mood == "repeats":
