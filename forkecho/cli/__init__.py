@@ -25,12 +25,18 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERBS = {
     "check": ("forkecho.cli.check", "Judge a server."),
     "check-client": ("forkecho.cli.check_client", "Judge a client."),
+    "matrix": ("forkecho.cli.matrix", "Judge many servers, and show where they differ."),
+    "soak": ("forkecho.cli.soak", "Hold a load on a server, and watch that it stays as it is."),
     "classify": ("forkecho.cli.classify", "Name the concurrency model of a server."),
-    "list": ("forkecho.cli.list_", "List requirements, cases, targets, clients or mutants."),
+    "list": ("forkecho.cli.list_", "List requirements, cases, targets ... what is missing."),
     "explain": ("forkecho.cli.explain", "Explain a requirement or a case."),
     "report": ("forkecho.cli.report", "Show the record of a run in another format."),
+    "diff": ("forkecho.cli.diff", "Say what got worse and better between two runs."),
+    "known": ("forkecho.cli.known", "Show or update the list of a server's known failures."),
+    "repro": ("forkecho.cli.repro", "Make of a case of a record a script that stands alone."),
     "schema": ("forkecho.cli.schema", "Print the JSON Schema of the record of a run."),
     "spec": ("forkecho.cli.spec", "Print the specification as Markdown."),
+    "bench": ("forkecho.cli.bench", "Measure how fast a server is, beside others."),
     "prove": ("forkecho.cli.prove", "Run the suite against servers broken on purpose."),
     "serve": ("forkecho.cli.serve", "Run the reference server."),
     "send": ("forkecho.cli.send", "Send a message to an echo server, and see who served it."),
@@ -43,13 +49,17 @@ PROGRAMS = {"serve": "forkecho.server", "send": "forkecho.client"}
 #: From an exception of ours to the exit code; by name, so that nothing is imported before something is wrong.
 ERRORS = {
     "forkecho.conformance.fixture.BadFixture": USAGE,
-    "forkecho.conformance.target.UnknownTarget": USAGE,
-    "forkecho.conformance.target.NotInstalled": USAGE,
+    "forkecho.conformance.target.named.UnknownTarget": USAGE,
+    "forkecho.conformance.target.named.NotInstalled": USAGE,
     "forkecho.conformance.plan.UnknownId": USAGE,
+    "forkecho.conformance.interpreter.NoInterpreter": USAGE,
     "forkecho.conformance.result.BadRecord": USAGE,
+    "forkecho.conformance.repro.script.NoScript": USAGE,
     "forkecho.conformance.plan.EmptySelection": 5,
-    "forkecho.conformance.target.NotReady": 4,
-    "forkecho.conformance.target.NotSupported": 3,
+    "forkecho.cli.load.NoLocust": USAGE,
+    "forkecho.conformance.bench.rounds.Ended": FAULT,
+    "forkecho.conformance.target.named.NotReady": 4,
+    "forkecho.conformance.target.named.NotSupported": 3,
 }
 
 
@@ -94,11 +104,25 @@ def prepare_output() -> None:
 def run(words: list[str]) -> int:
     """Do what the words say."""
     if words and words[0] in PROGRAMS:
-        return program(words[0], words[1:])
+        return run_program(words[0], words[1:])
+    if strange := [word for word in words if not text(word)]:
+        complain(
+            f"{strange[0]!a} is not UTF-8, which each word must be; a target may be a script that has other bytes in it"
+        )
+        return USAGE
     return importlib.import_module("forkecho.cli.group").run(words)  # type: ignore[no-any-return]
 
 
-def program(verb: str, words: list[str]) -> int:
+def text(word: str) -> bool:
+    """A word that can be written into a record; of bytes that are no text Python makes lone surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def run_program(verb: str, words: list[str]) -> int:
     """Run a verb that is a program of its own."""
     sys.argv[0] = f"forkecho {verb}"  # what it calls itself in its help
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,54 +12,62 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from forkecho.cli.judged import ServerCommand, declared, named, server, with_settings, writable
-from forkecho.cli.saved import save, seen_by_people
+from forkecho.cli import FAULT, outputs
+from forkecho.cli import options as shared
+from forkecho.cli.followed import Stream, end_with
+from forkecho.cli.judged import ServerCommand, declared, named, server, with_settings
+from forkecho.conformance import interpreter
+from forkecho.conformance.known import with_file
 from forkecho.conformance.plan import Plan, Selection, select
-from forkecho.conformance.report import FORMATS
-from forkecho.conformance.result import CaseLine, Run, Verdict
+from forkecho.conformance.result import QUIET, CaseLine, Run
 from forkecho.conformance.session import play
 
-__all__ = ["command", "judge", "selection"]
+__all__ = ["PLAYING", "command", "judge", "selection", "workers_for"]
 
-#: Verdicts that need no line of their own while the run goes on.
-QUIET = (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.KNOWN)
+#: Options that mean the same for a client, and for each of many servers.
+PLAYING = ("cases", "requirements", "groups", "levels", "strict", "seed", "timeout_scale", "repeat", "python")
+
+#: To start a further worker takes a second, so it needs so many cases to be worth it.
+WORTH_A_WORKER = 40
+CROWD = 1000  # connections declared, above which two crowds at a time would be in each other's way
 
 
 @click.command(cls=ServerCommand, short_help="Judge a server.")
 @server
-@click.option("--case", "cases", metavar="GLOB", multiple=True, help="Only cases whose id fits.")
-@click.option(
-    "--requirement", "requirements", metavar="ID", multiple=True, help="Only cases of this requirement."
-)
-@click.option(
-    "--group", "groups", metavar="NAME", multiple=True, help="Only cases of this group (ECHO, FORK, ...)."
-)
-@click.option("--level", "levels", metavar="LEVEL", multiple=True, help="Only must, should or may.")
+@shared.selecting
 @click.option(
     "--strict", is_flag=True, help="A broken SHOULD, or something that could not be observed, fails the run."
 )
 @declared
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the record of the run (JSON lines).",
-)
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write a JUnit report.")
+@shared.known_list
+@outputs.options
 @click.option("-x", "stop_first", is_flag=True, help="Stop at the first failure.")
 @click.option(
-    "--jobs", type=click.IntRange(1), help="Workers, each with a server of its own (one a core, at most 4)."
+    "--jobs",
+    type=click.IntRange(1),
+    help="Workers, each with a server of its own (two a core, at most 8; one alone for a few cases).",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random payloads.")
-@click.option(
-    "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
-)
+@shared.seeded
+@shared.timeout_scale
 @click.option(
     "--repeat", type=click.IntRange(1), default=1, help="Play each case so many times; all must agree (1)."
 )
 @click.option(
     "--stress", is_flag=True, help="With --connect to another host: allow what stresses the server."
 )
-@click.option("--python", default=sys.executable, help="The interpreter that {python} stands for (this one).")
+@shared.python_of
+@click.option(
+    "--ticks", type=int, hidden=True, help="A descriptor: a byte to it for each case that has ended."
+)
+@click.option(
+    "--stream",
+    type=int,
+    hidden=True,
+    help="A descriptor: what is known goes there at once, the record at the end.",
+)
+@click.option(
+    "--lifeline", type=int, hidden=True, help="A descriptor: the run ends when the other end of it is closed."
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -66,8 +75,6 @@ def command(
     name: str | None,
     connect: str | None,
     pid: int | None,
-    output: Path | None,
-    junit: Path | None,
     stop_first: bool,
     jobs: int | None,
     seed: int,
@@ -76,6 +83,8 @@ def command(
     stress: bool,
     strict: bool,
     python: str,
+    known: Path | None,
+    lifeline: int | None,
     **options: Any,
 ) -> None:
     """Judge a server.
@@ -86,7 +95,9 @@ def command(
     Exit codes: 0 conformant, 1 not conformant, 2 wrong usage, 3 the suite could not judge, 4 the server never became
     ready, 5 nothing to judge, 130 interrupted.
     """
-    judged = with_settings(named(ctx, name, connect, pid), options)
+    if lifeline is not None:
+        end_with(lifeline)
+    judged = with_file(with_settings(named(ctx, name, connect, pid), options), known)
     plan = Plan(
         target=judged,
         selection=selection(options),
@@ -95,11 +106,17 @@ def command(
         repeat=repeat,
         stress=stress,
         strict=strict,
-        python=python,
+        python=interpreter.place(python),
     )
     # A server that runs already is one server: several workers would be each other's noise.
-    workers = 1 if connect else jobs or min(os.cpu_count() or 1, 4)
-    judge(ctx, plan, workers, output, junit, stop_first)
+    judge(ctx, plan, 1 if connect else jobs or workers_for(plan), stop_first, options)
+
+
+def workers_for(plan: Plan) -> int:
+    """How many workers a run is worth, where nobody has said; crowds are not held beside each other."""
+    if plan.target.manifest.demand > CROWD:
+        return 1
+    return min(2 * (os.cpu_count() or 1), 8, 1 + len(select(plan)) // WORTH_A_WORKER)
 
 
 def selection(options: dict[str, Any]) -> Selection:
@@ -112,25 +129,37 @@ def selection(options: dict[str, Any]) -> Selection:
     )
 
 
-def judge(
-    ctx: click.Context, plan: Plan, workers: int, output: Path | None, junit: Path | None, stop_first: bool
-) -> None:
-    """Play the plan, write what is to be written, show the rest, and leave with the exit code of the run."""
-    for path in (output, junit):
-        writable(path)
-    run, missing = watched(plan, workers, stop_first)
-    for path, form in ((output, "jsonl"), (junit, "junit")):
-        if path:
-            save(FORMATS[form](run), path)
+def judge(ctx: click.Context, plan: Plan, workers: int, stop_first: bool, options: dict[str, Any]) -> None:
+    """Play the plan, write what is to be written, show the rest, and leave with the exit code of the run.
+
+    Where a report could not be written, 3 takes the place of 1 and 0.
+    """
+    read = [Path(one) for one in (ctx.params.get("known"), plan.target.path) if one]
+    files = outputs.places(options, read)
+    run, missing = watched(plan, workers, stop_first, options.get("ticks"), options.get("stream"))
+    written = outputs.write(run, files)
     if missing:
-        click.echo(f"forkecho: {missing}", err=True)
-    else:
-        show(run)
-    ctx.exit(run.footer.exit)
+        outputs.say(f"forkecho: {missing}")
+    outputs.show(run, options["form"], missing=bool(missing))
+    ctx.exit(run.footer.exit if written or run.footer.exit not in (0, 1) else FAULT)
 
 
-def watched(plan: Plan, workers: int, stop_first: bool) -> tuple[Run, str]:
-    """Play the plan; on a terminal with a progress bar, elsewhere with a line where something is wrong."""
+def watched(
+    plan: Plan, workers: int, stop_first: bool, ticks: int | None = None, stream: int | None = None
+) -> tuple[Run, str]:
+    """Play the plan; on a terminal with a progress bar, elsewhere with a line where something is wrong.
+
+    Args:
+        ticks: who watches is at the other end of this descriptor; see `ticking`.
+        stream: who watches wants to know what is judged, not only how much; see `Stream`.
+    """
+    if stream is not None:
+        told = Stream(stream)
+        run, missing = play(plan, jobs=workers, stop_first=stop_first, told=told.line, began=told.line)
+        told.whole(run)
+        return run, missing
+    if ticks is not None:
+        return play(plan, jobs=workers, stop_first=stop_first, told=ticking(ticks))
     if not sys.stderr.isatty():
 
         def tell(line: CaseLine) -> None:
@@ -152,6 +181,14 @@ def watched(plan: Plan, workers: int, stop_first: bool) -> tuple[Run, str]:
         return play(plan, jobs=workers, stop_first=stop_first, told=advance)
 
 
-def show(run: Run) -> None:
-    """The report for people."""
-    save(FORMATS["console"](run, **seen_by_people(sys.stdout.isatty())), None)
+def ticking(descriptor: int) -> Callable[[CaseLine], None]:
+    """Writes `.` for each case that has ended, `x` where it is to be looked at; ends the run once nobody reads that."""
+    os.set_inheritable(descriptor, False)
+
+    def tick(line: CaseLine) -> None:
+        try:
+            os.write(descriptor, b"." if line.verdict in QUIET else b"x")
+        except BrokenPipeError:
+            raise KeyboardInterrupt from None
+
+    return tick

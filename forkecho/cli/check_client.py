@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from forkecho.cli import check
+from forkecho.cli import check, outputs
 from forkecho.cli.judged import ServerCommand, with_settings
-from forkecho.conformance import target
+from forkecho.conformance import interpreter, target
+from forkecho.conformance.known import with_file
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.target import Target
@@ -19,24 +20,7 @@ from forkecho.conformance.target import Target
 __all__ = ["command"]
 
 #: Options that mean the same as for a server, and are declared there.
-SHARED = (
-    "cases",
-    "requirements",
-    "groups",
-    "levels",
-    "strict",
-    "reply",
-    "framing",
-    "settings",
-    "output",
-    "junit",
-    "stop_first",
-    "jobs",
-    "seed",
-    "timeout_scale",
-    "repeat",
-    "python",
-)
+SHARED = (*check.PLAYING, *outputs.NAMES, "known", "reply", "framing", "settings", "stop_first", "jobs")
 
 
 @click.command(
@@ -59,14 +43,13 @@ def command(
     name: str | None,
     stdin: bool,
     jobs: int | None,
-    output: Path | None,
-    junit: Path | None,
     stop_first: bool,
     seed: int,
     timeout_scale: float,
     repeat: int,
     strict: bool,
     python: str,
+    known: Path | None,
     **options: Any,
 ) -> None:
     """Judge a client: the suite is its server, replies in hostile ways, and sees what it prints and how it ends.
@@ -79,7 +62,7 @@ def command(
     """
     if stdin:
         options["settings"] = (*options["settings"], "stdin=true")
-    judged = with_settings(named(ctx, name), options, ctx.meta.get("server", []))
+    judged = with_file(with_settings(named(ctx, name), options, ctx.meta.get("server", [])), known)
     plan = Plan(
         target=judged,
         selection=check.selection(options),
@@ -87,9 +70,9 @@ def command(
         scale=timeout_scale,
         repeat=repeat,
         strict=strict,
-        python=python,
+        python=interpreter.place(python),
     )
-    check.judge(ctx, plan, jobs or min(os.cpu_count() or 1, 4), output, junit, stop_first)
+    check.judge(ctx, plan, jobs or check.workers_for(plan), stop_first, options)
 
 
 def named(ctx: click.Context, name: str | None) -> Target:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import click
 import msgspec
 
+from forkecho.cli import options as shared
 from forkecho.cli.judged import ServerCommand, declared, named, server, with_settings, writable
 from forkecho.cli.saved import save
-from forkecho.conformance import target
+from forkecho.conformance import interpreter, target
 from forkecho.conformance.classify import classify
 from forkecho.conformance.model import Classification
 from forkecho.conformance.target import Builds, Target
@@ -31,10 +31,8 @@ NAMED, NOT_OBSERVED = 0, 3  # exit codes, see the design
     help="Write the model and the evidence as JSON.",
 )
 @click.option("--repeat", type=click.IntRange(1), default=1, help="Look so many times; all must agree (1).")
-@click.option(
-    "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
-)
-@click.option("--python", default=sys.executable, help="The interpreter that {python} stands for (this one).")
+@shared.timeout_scale
+@shared.python_of
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -57,6 +55,8 @@ def command(
     """
     looked_at = with_settings(named(ctx, name, connect, pid), options)
     writable(output)
+    python = interpreter.place(python)
+    target.require_python(looked_at, python)
     seen = looks(looked_at, repeat, timeout_scale, python)
     found, repeats = agreed(seen)
     if output:

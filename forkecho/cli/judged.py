@@ -17,7 +17,7 @@ from forkecho.conformance import fixture, target
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.target import Target
 
-__all__ = ["ServerCommand", "address", "declared", "named", "server", "with_settings", "writable"]
+__all__ = ["ServerCommand", "address", "declared", "named", "same", "server", "with_settings", "writable"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -127,13 +127,25 @@ def with_settings(judged: Target, options: dict[str, Any], command: Sequence[str
     if manifest.role != judged.manifest.role:
         verb = "check" if manifest.role == "server" else "check-client"
         raise click.UsageError(f"a {manifest.role} is judged by `forkecho {verb}`")
-    return msgspec.structs.replace(judged, manifest=manifest)
+    before = msgspec.to_builtins(judged.manifest)
+    given = tuple(key for key, value in msgspec.to_builtins(manifest).items() if value != before[key])
+    return msgspec.structs.replace(judged, manifest=manifest, given=given)
 
 
-def writable(path: Path | None) -> None:
-    """Refuse a place that cannot be written before the run, not after it."""
+def same(one: Path, other: Path) -> bool:
+    """Two names of one file; a terminal or a pipe may be written twice, and read as well."""
+    place = os.path.realpath(one)
+    return one == other or (
+        place == os.path.realpath(other) and (os.path.isfile(place) or not os.path.exists(place))
+    )
+
+
+def writable(path: Path | None, *read: Path) -> None:
+    """Refuse a place that cannot be written, or that is one of the files that are read, before the run, not after it."""
     if path is None:
         return
+    if any(same(path, one) for one in read):
+        raise click.UsageError(f"{path}: it is read, and would be overwritten: name another file")
     if not path.parent.is_dir():
         raise click.UsageError(f"{path}: there is no folder {path.parent}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 
 import click
@@ -54,13 +53,24 @@ def clients(chosen: Selection, judged: str) -> Iterable[Row]:
     yield from rows("client")
 
 
+def missing(chosen: Selection, judged: str) -> Iterable[Row]:
+    """What cannot be tried here: role, name, what it needs; one line that says so where there is nothing."""
+    roles: tuple[Role, ...] = ("server", "client")
+    every = [(role, target.load(name, role)) for role in roles for name in target.known(role)]
+    found: list[Row] = [
+        (role, one.name, f"needs {lacks}") for role, one in every if (lacks := target.lacking(one))
+    ]
+    yield from found or [(f"nothing is missing of what the {len(every)} servers and clients need",)]
+
+
 def rows(role: Role) -> Iterable[Row]:
     """Name and title of every target of a role."""
     for name in target.known(role):
-        manifest = target.load(name, role).manifest
-        lacks = manifest.needs if manifest.needs and not shutil.which(manifest.needs.program) else None
-        package = f", Debian package {lacks.debian}" if lacks and lacks.debian else ""
-        yield name, manifest.title + (f" (not installed: {lacks.program}{package})" if lacks else "")
+        one = target.load(name, role)
+        yield (
+            name,
+            one.manifest.title + (f" (not installed: {lacks})" if (lacks := target.lacking(one)) else ""),
+        )
 
 
 def mutants(chosen: Selection, judged: str) -> Iterable[Row]:
@@ -78,10 +88,11 @@ KINDS: dict[str, Callable[[Selection, str], Iterable[Row]]] = {
     "targets": targets,
     "clients": clients,
     "mutants": mutants,
+    "missing": missing,
 }
 
 
-@click.command(short_help="List requirements, cases, targets, clients or mutants.")
+@click.command(short_help="List requirements, cases, targets ... what is missing.")
 @click.argument("kind", type=click.Choice(list(KINDS)), default="requirements")
 @click.option(
     "--target",
@@ -100,7 +111,7 @@ KINDS: dict[str, Callable[[Selection, str], Iterable[Row]]] = {
     help="Only what belongs to this group (ECHO, FORK, ...).",
 )
 def command(kind: str, judged: str, ids: tuple[str, ...], groups: tuple[str, ...]) -> None:
-    """List requirements (when nothing is said), cases, targets, clients or mutants, a line each."""
+    """List requirements (when nothing is said), cases, targets, clients, mutants, or which of them cannot be tried here."""
     chosen = Selection(requirement=[one.upper() for one in ids], group=[one.upper() for one in groups])
     for given, there_are, what in (
         (chosen.requirement, requirement.load(), "requirement"),

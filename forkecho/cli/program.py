@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from forkecho.cli import VERBS, program
+from forkecho.cli import VERBS, run_program
 
 __all__ = ["Program"]
 
@@ -26,4 +26,4 @@ class Program(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the program."""
-        return program(str(self.name), ctx.args)
+        return run_program(str(self.name), ctx.args)

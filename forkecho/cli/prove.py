@@ -12,11 +12,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from forkecho.cli import options as shared
 from forkecho.conformance import prove, requirement
 from forkecho.conformance.nearest import nearest
 from forkecho.conformance.plan import UnknownId
 from forkecho.conformance.prove import Mutant, Proof
-from forkecho.conformance.report.matrix import render
+from forkecho.conformance.report.proof import render
 from forkecho.conformance.target import UnknownTarget
 
 __all__ = ["command"]
@@ -32,9 +33,7 @@ __all__ = ["command"]
     metavar="ID",
     help="Only cases of this requirement, against all mutants.",
 )
-@click.option(
-    "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
-)
+@shared.timeout_scale
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the proofs as JSON.")
 @click.pass_context
 def command(

@@ -9,12 +9,15 @@ import click
 
 from forkecho.cli.saved import save
 from forkecho.conformance import result
+from forkecho.conformance.soak import record
 
 __all__ = ["command"]
 
 
 @click.command(short_help="Print the JSON Schema of the record of a run.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
-def command(output: Path | None) -> None:
+@click.option("--soak", is_flag=True, help="That of the record of a soak (`forkecho soak --output`).")
+def command(output: Path | None, soak: bool) -> None:
     """Print the JSON Schema that each line of a record (`forkecho check --output RUN.jsonl`) fits."""
-    save(json.dumps(result.schema(), indent=2) + "\n", output)
+    schema = record.schema() if soak else result.schema()
+    save(json.dumps(schema, indent=2) + "\n", output)
