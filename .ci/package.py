@@ -18,6 +18,10 @@ FOLDERS = {"forkecho": "forkecho", "conformance": "forkecho/conformance", "fixtu
 #: What the source distribution is to have beside them.
 BESIDE = ["CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "tox.ini"]
 
+#: What stays behind: the suite's own tests, and what it is expected to find, are for whoever changes the suite, the examples are
+#: to be copied.
+STAYING = ("conformance/selftest/", "fixtures/examples/", "fixtures/expected/")
+
 
 def files(checkout: Path) -> set[str]:
     """The files of the checkout's folders, but for what a run leaves there."""
@@ -59,8 +63,7 @@ def main(checkout: Path) -> int:
     """Say what is missing or too much, a line each."""
     sdist = Path(os.environ["TOX_PACKAGE"])
     there, packed, got = files(checkout), in_sdist(sdist), in_wheel(sdist)
-    # The suite's own tests stay behind: they are for whoever changes the suite, who has a checkout.
-    wanted = {installed(name) for name in there if not name.startswith("conformance/selftest/")}
+    wanted = {installed(name) for name in there if not name.startswith(STAYING)}
     complaints = [f"the source distribution lacks {name}" for name in sorted({*there, *BESIDE} - packed)]
     complaints += [
         f"the wheel lacks {name}: is its folder in pyproject.toml's packages, its ending in package-data?"
