@@ -137,15 +137,18 @@ class Peer:
             self._transcript.note("client", name)
         self.ending = name
 
-    def read_until(self, enough: Callable[[], bool], patience: float) -> bool:
-        """Read until it is enough; False where the client has ended its direction or was silent for that long."""
+    def read_until(self, enough: Callable[[], bool], patience: float, most: int = CHUNK) -> bool:
+        """Read, so many bytes at a time at the most, until it is enough.
+
+        False where the client has ended its direction or was silent for that long.
+        """
         poll = select.poll()
         poll.register(self.channel, select.POLLIN)
         deadline = Deadline(patience)
         while not enough():
             if self.ending or (deadline.passed and not poll.poll(0)):
                 return enough()
-            if poll.poll(deadline.left * 1000) and self.read():
+            if poll.poll(deadline.left * 1000) and self.read(most):
                 deadline = Deadline(patience)
         return True
 

@@ -237,9 +237,7 @@ class ClientStage:
             raise Unmet("the client to read the reply", self.state())
         done = 0
         while done < size:
-            before = len(peer.received)
-            if before == done and not peer.read(step.relay):
-                peer.read_until(lambda before=before: len(peer.received) > before, patience)  # type: ignore[misc]
+            peer.read_until(lambda done=done: len(peer.received) > done, patience, step.relay)  # type: ignore[misc]
             came = bytes(peer.received[:size])
             chunk = came[done:]
             if not chunk or not self.message.startswith(came):

@@ -152,6 +152,12 @@ def test_what_a_client_must_do_it_does(
             "to read while it writes",
             "4 of 17 bytes, and does not",
         ),
+        (
+            "hesitates",
+            [{**RUN, "small": True}, {"relay": 4}],
+            "to read while it writes",
+            "4 of 17 bytes, and does not",
+        ),
     ],
 )
 def test_what_a_client_does_instead_is_said(
@@ -159,7 +165,10 @@ def test_what_a_client_does_instead_is_said(
 ) -> None:
     """Expected and seen, in words."""
     line = play(
-        mood, *steps, short=mood in ("clings", "stays"), idle_timeout=2.0 if mood == "stays" else 20.0
+        mood,
+        *steps,
+        short=mood in ("clings", "hesitates", "stays"),
+        idle_timeout=2.0 if mood == "stays" else 20.0,
     )
 
     assert line.verdict is Verdict.FAIL, line.reason

@@ -5,6 +5,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 
 def say(message, connection):
@@ -79,6 +80,12 @@ def clings(message, connection):
     """Sends it, and never ends its direction."""
     connection.sendall(message)
     signal.pause()
+
+
+def hesitates(message, connection):
+    """Sends it when whoever waits for it has begun to, and clings."""
+    time.sleep(0.2)
+    clings(message, connection)
 
 
 if __name__ == "__main__":
