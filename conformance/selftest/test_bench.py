@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -214,39 +212,46 @@ def test_a_meter_counts_what_children_used_that_have_ended() -> None:
     assert cost.seconds > 0
 
 
+# Its child says who it is, then writes to all of its memory, then ends: each when it is told to go on.
+SHARES_ITS_MEMORY = """
+import mmap, os
+block = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+block.write(bytes(4 << 20))
+if os.fork() == 0:
+    os.write(1, b"%d\\n" % os.getpid())
+    os.read(0, 1)
+    block.seek(0)
+    block.write(b"1" * (4 << 20))
+    os.write(1, b"written\\n")
+    os.read(0, 1)
+    os._exit(0)
+os.wait()
+"""
+
+
 def test_private_memory_is_what_is_shared_with_nobody() -> None:
     """Of pages that parent and child have in common none is; those that the child writes to are."""
-    size = 4 << 20
-    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    block.write(bytes(size))
-    (told, tell), (wait, go) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(tell, b"x")
-        os.read(wait, 1)
-        block.seek(0)
-        block.write(b"\1" * size)
-        os.write(tell, b"x")
-        os.read(wait, 1)
-        os._exit(0)
-    try:
-        observer = observe.here()
-        facts = observer.facts(pid)
+    observer = observe.here()
+    # Not forked from here: other tests may have left threads in this process.
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", SHARES_ITS_MEMORY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        facts = observer.facts(int(parent.stdout.readline()))
         assert facts
-        os.read(told, 1)
         before = observer.private(facts.process)
-        os.write(go, b"x")
-        os.read(told, 1)
+        parent.stdin.write(b"x")
+        assert parent.stdout.readline() == b"written\n"
         after = observer.private(facts.process)
-        os.write(go, b"x")
-    finally:
-        os.waitpid(pid, 0)
-        for one in (told, tell, wait, go):
-            os.close(one)
+        parent.stdin.write(b"x")
 
     assert before is not None
     assert after is not None
-    assert after - before >= size
+    assert after - before >= 4 << 20
     assert observer.private(facts.process) is None
 
 
