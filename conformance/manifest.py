@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -193,6 +194,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
             raise ValueError(f"python {self.python!r}: what is wanted is versions, such as '>=3.8'") from None
         if not self.families:
             raise ValueError("families must name one at least")
+        for key in ("ready_within", "drain_within", "idle_timeout"):
+            # TOML has both words for numbers; a record of the run, which is JSON, has neither.
+            if not math.isfinite(seconds := getattr(self, key)):
+                raise ValueError(f"{key.replace('_', '-')} must be a finite number of seconds, not {seconds}")
         for key in ("message_max", "ready_within", "drain_within"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key.replace('_', '-')} must be above 0")

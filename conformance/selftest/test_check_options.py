@@ -27,7 +27,11 @@ NOTHING_SET = {"reply": None, "framing": None, "max_connections": None}
         (["--set", "reply"], "KEY=VALUE"),
         (["--output", "/nowhere/run.jsonl"], "there is no folder /nowhere"),
         (["--"], "after -- comes the command"),
-        (["--jobs", "0"], "--jobs"),
+        (["--jobs", "0"], "'--jobs': '0' is not a whole number of at least 1"),
+        (["--jobs", "many"], "'--jobs': 'many' is not a whole number of at least 1"),
+        (["--timeout-scale", "x"], "'--timeout-scale': 'x' is not a number from 0.01 to 1000"),
+        (["--timeout-scale", "0"], "'--timeout-scale': '0' is not a number from 0.01 to 1000"),
+        (["--timeout-scale", "nan"], "'--timeout-scale': 'nan' is not a number from 0.01 to 1000"),
     ],
 )
 def test_wrong_usage_is_refused_with_what_would_be_right(arguments: list[str], complaint: str) -> None:

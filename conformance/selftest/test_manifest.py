@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,9 @@ def test_a_form_that_cannot_be_split_again_is_refused(form: str, words: str) -> 
         ({"drain-within": -1}, "drain-within must be above 0"),
         ({"max-connections": -1}, "must not be below 0"),
         ({"idle-timeout": -0.5}, "must not be below 0"),
+        ({"ready-within": math.inf}, "ready-within must be a finite number of seconds, not inf"),
+        ({"drain-within": math.nan}, "drain-within must be a finite number of seconds, not nan"),
+        ({"idle-timeout": math.nan}, "idle-timeout must be a finite number of seconds, not nan"),
         ({"known": {"ECHO-01": " "}}, "each entry of [known] needs a reason"),
         (
             {"known": {"ECHO-01": {"reason": "old", "seen": "("}}},

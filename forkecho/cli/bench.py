@@ -18,6 +18,7 @@ import forkecho
 from forkecho.cli import options as shared
 from forkecho.cli.judged import ServerCommand, declared, named, server, with_settings, writable
 from forkecho.cli.load import locust_window, require_locust
+from forkecho.cli.numbers import Number, WholeNumber
 from forkecho.cli.saved import save
 from forkecho.conformance import interpreter, session, target
 from forkecho.conformance.bench import Course, Ended, Generate, Lane, metered, weigh, windows
@@ -92,16 +93,14 @@ class Counts(click.ParamType[Any]):
     help="Servers that are measured beside it: TARGETs or MANIFEST.toml files.",
 )
 @click.option("--clients", type=Counts(), default="1,8,64", help="How many clients at a time (1,8,64).")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=5, help="How often each is measured (5).")
+@click.option("--rounds", type=WholeNumber(1, 1000), default=5, help="How often each is measured (5).")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 600),
+    type=Number(0.1, 600),
     default=3.0,
     help="How long a window is (3; a small backlog starves clients for one and more).",
 )
-@click.option(
-    "--warm-up", type=click.FloatRange(0, 60), default=0.5, help="Seconds of load before each window (0.5)."
-)
+@click.option("--warm-up", type=Number(0, 60), default=0.5, help="Seconds of load before each window (0.5).")
 @click.option(
     "--format", "form", type=click.Choice(list(FORMS)), default="console", help="What is printed (console)."
 )
@@ -116,12 +115,12 @@ class Counts(click.ParamType[Any]):
     help="Who opens the connections: forkecho's own load generator, or Locust, of the extra forkecho[load] (own).",
 )
 @click.option(
-    "--workers", type=click.IntRange(0, 1000), help="With --load locust: its workers here (one a core)."
+    "--workers", type=WholeNumber(0, 1000), help="With --load locust: its workers here (one a core)."
 )
 @click.option(
     "--expect-workers",
     "expected",
-    type=click.IntRange(1, 1000),
+    type=WholeNumber(1, 1000),
     help="With --load locust and --connect: its workers that join from elsewhere.",
 )
 @click.option(

@@ -16,6 +16,7 @@ from forkecho.cli import FAULT, outputs
 from forkecho.cli import options as shared
 from forkecho.cli.followed import Stream, end_with
 from forkecho.cli.judged import ServerCommand, declared, named, server, with_settings
+from forkecho.cli.numbers import WholeNumber
 from forkecho.conformance import interpreter
 from forkecho.conformance.known import with_file
 from forkecho.conformance.plan import Plan, Selection, select
@@ -44,13 +45,13 @@ CROWD = 1000  # connections declared, above which two crowds at a time would be 
 @click.option("-x", "stop_first", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--jobs",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     help="Workers, each with a server of its own (two a core, at most 8; one alone for a few cases).",
 )
 @shared.seeded
 @shared.timeout_scale
 @click.option(
-    "--repeat", type=click.IntRange(1), default=1, help="Play each case so many times; all must agree (1)."
+    "--repeat", type=WholeNumber(1), default=1, help="Play each case so many times; all must agree (1)."
 )
 @click.option(
     "--stress", is_flag=True, help="With --connect to another host: allow what stresses the server."

@@ -11,6 +11,7 @@ import click
 
 from forkecho.cli import check, outputs
 from forkecho.cli.judged import ServerCommand, with_settings
+from forkecho.cli.numbers import Number
 from forkecho.conformance import interpreter, target
 from forkecho.conformance.known import with_file
 from forkecho.conformance.manifest import Manifest
@@ -33,9 +34,7 @@ SHARED = (*check.PLAYING, *outputs.NAMES, "known", "reply", "framing", "settings
 @click.option(
     "--stdin", is_flag=True, help="The message is given on standard input, and not as the argument {message}."
 )
-@click.option(
-    "--idle-timeout", type=click.FloatRange(0), help="Seconds of silence after which it says it gives up."
-)
+@click.option("--idle-timeout", type=Number(0), help="Seconds of silence after which it says it gives up.")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -11,6 +11,7 @@ import msgspec
 
 from forkecho.cli import options as shared
 from forkecho.cli.judged import ServerCommand, declared, named, server, with_settings, writable
+from forkecho.cli.numbers import WholeNumber
 from forkecho.cli.saved import save
 from forkecho.conformance import interpreter, target
 from forkecho.conformance.classify import classify
@@ -30,7 +31,7 @@ NAMED, NOT_OBSERVED = 0, 3  # exit codes, see the design
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the model and the evidence as JSON.",
 )
-@click.option("--repeat", type=click.IntRange(1), default=1, help="Look so many times; all must agree (1).")
+@click.option("--repeat", type=WholeNumber(1), default=1, help="Look so many times; all must agree (1).")
 @shared.timeout_scale
 @shared.python_of
 @click.pass_context

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from forkecho.cli.numbers import WholeNumber
 from forkecho.conformance import fixture, target
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.target import Target
@@ -41,7 +42,7 @@ def server(command: Decorated) -> Decorated:
     for option in (
         click.option(
             "--pid",
-            type=click.IntRange(1),
+            type=WholeNumber(1),
             help="With --connect: the process that owns the listening socket.",
         ),
         click.option("--connect", metavar="HOST:PORT", help="A server that runs already; it is never ended."),
@@ -59,7 +60,7 @@ def declared(command: Decorated) -> Decorated:
         ),
         click.option(
             "--max-connections",
-            type=click.IntRange(1),
+            type=WholeNumber(1),
             help="How many connections at once it says it serves.",
         ),
         click.option(

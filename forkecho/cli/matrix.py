@@ -23,6 +23,7 @@ from forkecho.cli.columns import RECORD, Entry, entered, interpreters_of, left_o
 from forkecho.cli.gateways import Source
 from forkecho.cli.judged import writable
 from forkecho.cli.judging import SILENCE, Here, Judged, Order, Place, Watcher, judge
+from forkecho.cli.numbers import Number, WholeNumber
 from forkecho.cli.saved import save, seen_by_people
 from forkecho.conformance import upstream
 from forkecho.conformance.known import with_file
@@ -82,7 +83,7 @@ STARTS_WITHIN = 60.0  # seconds to build, start and look at a target
     "--skip-missing", is_flag=True, help="Leave out what is not installed here; it is named at the end."
 )
 @click.option("--all", "all_rows", is_flag=True, help="Show the requirements where all agree as well.")
-@click.option("--jobs", type=click.IntRange(1), help="Targets that are judged at a time (one a core).")
+@click.option("--jobs", type=WholeNumber(1), help="Targets that are judged at a time (one a core).")
 @click.option(
     "--tx",
     "specs",
@@ -92,7 +93,7 @@ STARTS_WITHIN = 60.0  # seconds to build, start and look at a target
 )
 @click.option(
     "--give-up",
-    type=click.FloatRange(1),
+    type=Number(1),
     metavar="SECONDS",
     help="How long a target may take (5 s a case, and a minute).",
 )

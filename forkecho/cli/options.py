@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from forkecho.cli.numbers import Number
+
 __all__ = ["known_list", "python_of", "seeded", "selecting", "timeout_scale"]
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -46,7 +48,7 @@ known_list = click.option(
 )
 seeded = click.option("--seed", type=int, default=0, show_default=True, help="Of the random payloads.")
 timeout_scale = click.option(
-    "--timeout-scale", type=click.FloatRange(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
+    "--timeout-scale", type=Number(0.01, 1000), default=1.0, help="Multiplies all deadlines (1)."
 )
 python_of = click.option(
     "--python", default=sys.executable, help="What {python} stands for: a path or a version (this one)."
