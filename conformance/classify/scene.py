@@ -127,8 +127,8 @@ class Scene:
     def until(self, look: Callable[[], Value], patience: float, quiet: float = 0.0) -> Value:
         """What `look` returns once it is true, or what it returned in the end.
 
-        The end is after `patience` seconds; or before, when nobody of the target has wanted to run for `quiet` seconds: it
-        waits for something else than time to run, then.
+        The end is after `patience` seconds in which the target was let run; or before, when nobody of it has wanted to run for
+        `quiet` seconds: it waits for something else than time to run, then.
 
         Raises:
             Undecided: all of it has taken longer than it may.
@@ -138,14 +138,19 @@ class Scene:
 
         def over() -> bool:
             nonlocal quiet_since, seen
-            if seen := look():
-                return True
+            # Asked before: who comes to rest between the two has done by then what is looked for.
             if not quiet or self.running.busy():
                 quiet_since = time.monotonic()
+            if seen := look():
+                return True
             return quiet > 0 and time.monotonic() - quiet_since > quiet * self.scale
 
+        def attempt(seconds: float) -> Value:
+            wait_for(over, Deadline(min(seconds, self._budget.left)))
+            return seen
+
         if not seen:
-            wait_for(over, Deadline(min(patience * self.scale, self._budget.left)))
+            self.running.persist(attempt, patience * self.scale)
         if not seen and self._budget.passed:
             raise Undecided(f"it could not be told within {self._budget.seconds:g} s")
         return seen

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -229,10 +230,14 @@ class Sleepy(LinuxObserver):
         return {1: Task("S", 3), 2: Task("R", 7) if self.looks <= 5 else Task("S", 8)}
 
 
-def scene_of(observer: LinuxObserver) -> Scene:
+def scene_of(observer: LinuxObserver, **does: Callable[..., Any]) -> Scene:
     """A scene of a target that is not there."""
     running = SimpleNamespace(
-        observer=observer, manifest=target.load("c").manifest, alive=list, guard=SimpleNamespace(pid=0)
+        observer=observer,
+        manifest=target.load("c").manifest,
+        alive=list,
+        guard=SimpleNamespace(pid=0),
+        **{"persist": lambda attempt, seconds: attempt(seconds), **does},
     )
     return Scene(cast(Running, running), 1.0, WITHIN)
 
@@ -242,6 +247,36 @@ def test_a_thread_that_has_not_gone_to_sleep_yet_is_waited_for() -> None:
     scene = scene_of(Sleepy())
 
     assert scene.settle([Process(1, 1)]) == {1: Task("S", 3), 2: Task("S", 8)}
+
+
+def test_who_comes_to_rest_between_two_questions_has_done_what_is_looked_for() -> None:
+    """Where we were not let run for longer than a target must be quiet, it does all of it in our absence."""
+    done = False
+
+    def busy() -> bool:
+        nonlocal done
+        done = True
+        return False
+
+    def look() -> bool:
+        time.sleep(0.02)  # we are away
+        return done
+
+    assert scene_of(LinuxObserver(), busy=busy).until(look, WITHIN, quiet=0.01)
+
+
+def test_a_target_that_was_not_let_run_is_waited_for() -> None:
+    """It is given the time that it has missed, as everywhere."""
+    tries = 0
+
+    def persist(attempt: Callable[[float], bool], seconds: float) -> bool:
+        nonlocal tries
+        for _ in range(2):
+            tries += 1
+            seen = attempt(seconds)
+        return seen
+
+    assert scene_of(LinuxObserver(), persist=persist).until(lambda: tries == 2, 0.01)
 
 
 class Haunted(LinuxObserver):
@@ -375,7 +410,7 @@ def test_what_is_frozen_is_thawed_although_we_are_killed(nothing_left: str, buil
             "--reply",
             running.manifest.reply,
             "--timeout-scale",
-            "30",  # frozen for three seconds, which nobody can miss
+            "300",  # frozen for half a minute, which nobody can miss
         ]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd="/") as one:
             frozen = wait_for(lambda: stopped_below(owner), Deadline(WITHIN))
@@ -461,7 +496,7 @@ def test_an_explanation_is_one_sentence() -> None:
 
 def played(name: str, **selection: list[str]) -> Run:
     """The run of some cases against a target."""
-    plan = Plan(target=target.load(name), selection=Selection(**selection), scale=0.3)
+    plan = Plan(target=target.load(name), selection=Selection(**selection))
     run, missing = play(plan, jobs=4)
     assert missing == ""
     return run
@@ -470,6 +505,7 @@ def played(name: str, **selection: list[str]) -> Run:
 def test_a_run_of_many_cases_names_the_model(nothing_left: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the header of the record, from which all reports are made."""
     monkeypatch.setattr(session, "FEW", 1)
+    monkeypatch.setattr(session, "CLASSIFY_WITHIN", WITHIN)
 
     assert played("c", requirement=["ECHO-14"]).header.model == "fork-per-connection (direct)"
 
@@ -479,8 +515,9 @@ def test_a_run_of_few_cases_that_pass_does_not_look_for_it(nothing_left: str) ->
     assert played("c", requirement=["ECHO-14"]).header.model is None
 
 
-def test_a_failure_is_explained_by_the_model(nothing_left: str) -> None:
+def test_a_failure_is_explained_by_the_model(nothing_left: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the one case that is played, and in words; what was expected and seen is told as well."""
+    monkeypatch.setattr(session, "CLASSIFY_WITHIN", WITHIN)
     run = played("threading", case=["process/born"])
     (case,) = run.cases
 
