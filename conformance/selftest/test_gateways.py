@@ -28,7 +28,7 @@ from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.plan import Plan, Selection, select
 from forkecho.conformance.result import Run, Verdict
 
-PATIENT = 90.0  # seconds for what takes a few, unless the machine is loaded
+PATIENT = 300.0  # seconds for what takes a few, unless the machine is loaded
 ONE_CASE = ("--case", "echo/any-answer")
 
 

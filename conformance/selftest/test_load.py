@@ -29,8 +29,8 @@ ONE_EACH = """
 import json, re, socket, sys
 from forkecho import locustfile
 address = socket.getaddrinfo("127.0.0.1", int(sys.argv[1]), type=socket.SOCK_STREAM)[0]
-locustfile.GOES_WITHIN = 0.5
 for reply in sys.argv[2:]:
+    reply, locustfile.GOES_WITHIN = reply.lstrip("-"), 0.5 if reply.startswith("-") else 30.0
     try:
         print(locustfile.exchange(address, reply))
     except locustfile.Unlike as error:
@@ -90,7 +90,8 @@ def test_a_client_says_what_the_server_did_instead() -> None:
     listener, thread = answering(*answers)
     with listener:
         number = str(listener.getsockname()[1])
-        replies = ["{data}", "{pid}:{data}", "{pid}:{data}", *["{data}"] * 4]
+        # Only the one that is given nothing is waited for in vain.
+        replies = ["{data}", "{pid}:{data}", "{pid}:{data}", "{data}", "{data}", "-{data}", "{data}"]
         done = subprocess.run(
             [sys.executable, "-c", ONE_EACH, number, *replies], capture_output=True, text=True, check=True
         )

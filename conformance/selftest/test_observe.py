@@ -15,7 +15,7 @@ import pytest
 from forkecho.conformance import guardian, observe
 from forkecho.conformance.address import ours, theirs
 from forkecho.conformance.deadline import Deadline, wait_for
-from forkecho.conformance.observe import Address, Census, Facts, Observer, Process, linux
+from forkecho.conformance.observe import Address, Census, Facts, Observer, Process, Task, linux
 from forkecho.conformance.observe.linux import LinuxObserver
 from forkecho.conformance.observe.portable import PortableObserver
 
@@ -343,11 +343,16 @@ print(thread.native_id, flush=True)
     pid, (other,) = script(text)
     process = facts_of(observer, pid).process
 
+    before: dict[int, Task] = {}
+
     def asleep() -> bool:
-        return all(task.state == "S" for task in observer.tasks(process).values())
+        # Who waits for the interpreter's lock sleeps as well, but not for as long as the other sleeps.
+        nonlocal before
+        now = observer.tasks(process)
+        same, before = now == before, now
+        return same and all(task.state == "S" for task in now.values())
 
     assert wait_for(asleep, Deadline(WITHIN))
-    before = observer.tasks(process)
     assert observer.send(process, signal.SIGUSR1)
     assert wait_for(lambda: observer.tasks(process)[pid].sleeps > before[pid].sleeps, Deadline(WITHIN))
     after = observer.tasks(process)
@@ -613,6 +618,8 @@ def test_the_backlog_is_seen_where_it_can_be(observer: Observer, listener: socke
 def test_both_tell_the_same_of_the_same_processes(script: Callable[..., tuple[int, list[int]]]) -> None:
     """PID, parent, state and command are the same whoever is asked; the clocks of starts differ."""
     pid, (zombie,) = script(ZOMBIE)
+    # It has told us of its child before it waits for its input.
+    assert wait_for(lambda: facts_of(LinuxObserver(), pid).state == "S", Deadline(WITHIN))
 
     def told(observer: Observer) -> list[tuple[int, int, str, str]]:
         found = [facts_of(observer, one) for one in (pid, zombie)]

@@ -148,12 +148,15 @@ def caught(mutant: Mutant, builds: Builds) -> tuple[Run, Case]:
 
 
 def mended(run: Run) -> Run:
-    """The same record with the reference in the mutant's place, and with the usual patience: nothing is waited for in vain."""
+    """The same record with the reference in the mutant's place, and with more patience than usual.
+
+    Nothing is waited for in vain, and a script does not know, as the suite does, that the server was not let run.
+    """
     (script,) = [word for word in run.header.target["command"] if word.startswith("{here}/")]
     reference = str(fixture.folder("targets") / "reference.py")
     command = [reference if word == script else word for word in run.header.target["command"]]
     described = {**run.header.target, "command": command}
-    header = msgspec.structs.replace(run.header, target=described, selection={})
+    header = msgspec.structs.replace(run.header, target=described, selection={"scale": 4.0})
     return msgspec.structs.replace(run, header=header)
 
 
@@ -460,7 +463,8 @@ def test_an_interrupted_script_leaves_nobody(
     number: signal.Signals, bearers: Callable[[], list[str]], temporary: Path, tmp_path: Path
 ) -> None:
     """Neither a process nor its folder, also of a server that has gone into sessions of its own."""
-    text = scripted(hostile("silent"), "echo/greeting")
+    # A script that would end by itself before it is interrupted shows nothing.
+    text = scripted(hostile("silent"), "echo/greeting", selection={"scale": 20.0})
     with start(text, tmp_path) as process:
         assert wait_for(lambda: len([one for one in bearers() if "silent.py" in one]) > 1, Deadline(PATIENT))
         process.send_signal(number)

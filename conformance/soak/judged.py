@@ -73,7 +73,8 @@ class Watched(NamedTuple):
 
 def rests(soak: Soak) -> list[Sample]:
     """The samples at rest after the warm-up, which is the first repeat: what is set up once, at the first need, is no leak."""
-    warm = [repeat.t + repeat.seconds for repeat in soak.repeats if repeat.whole][:1]
+    # Both were rounded, as the time of a sample is: their sum has digits that were never measured.
+    warm = [round(repeat.t + repeat.seconds, 3) for repeat in soak.repeats if repeat.whole][:1]
     return [one for one in soak.samples if warm and one.phase == "rest" and one.t >= warm[0]]
 
 
