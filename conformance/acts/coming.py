@@ -109,7 +109,7 @@ def expect_refused(stage: Stage, step: Expect) -> None:
     patience = stage.patience(step.within or 2.0)
     # Connecting again and again would fill the backlog of a server that no longer accepts.
     if running.observer:
-        wait_for(lambda: not running.listeners(), Deadline(patience))
+        running.wait_for(lambda: not running.listeners(), Deadline(patience))
     seen = "it was connected"
     try:
         channel = wire.connect(running.address, Deadline(stage.patience(1.0)))

@@ -210,7 +210,7 @@ def stuff(stage: Stage, step: Stuff) -> None:
             return full
         # On a loaded machine nothing may move for a while because nobody was let run, or because a fork waits for the
         # kernel (D): that is no stall.
-        if not busy.passed and any(facts.state in ("R", "D") for facts in stage.running.alive()):
+        if not busy.passed and stage.running.busy():
             last = (time.monotonic(), moved)
             return False
         return True

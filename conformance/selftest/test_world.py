@@ -14,7 +14,7 @@ import pytest
 from forkecho.conformance import port
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Manifest
-from forkecho.conformance.observe import Effort
+from forkecho.conformance.observe import Effort, Facts, Process
 from forkecho.conformance.target import EXTENSIONS, Builds, NotReady, Running, Target, begin, launch
 from forkecho.conformance.world import USUAL, World
 
@@ -115,6 +115,31 @@ def test_a_port_that_is_taken_cannot_be_shared() -> None:
             other.bind(("127.0.0.1", taken.number))
         taken.release()
         other.bind(("127.0.0.1", taken.number))
+
+
+def test_a_target_that_is_about_to_start_a_worker_is_not_ready(builds: Builds) -> None:
+    """Whoever is there once it is called ready was there before any client."""
+    manifest = Manifest(command=["{python}", "{here}/pool.py", "{port}", "5"])
+    with launch(Target(name="pool", manifest=manifest, here=str(HERE)), builds) as running:
+        assert len(running.baseline) == 6
+
+
+def test_what_has_ended_takes_nothing_along(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the processes of a target have had and missed is added up for each, and never less than it was."""
+    now = {7: Effort(1.0, 5.0), 8: Effort(2.0, 1.0)}
+    with launch(worldly(), builds) as running:
+        begun = running.missed()
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                running, "alive", lambda: [Facts(process=Process(pid, 1), ppid=1, state="S") for pid in now]
+            )
+            patched.setattr(running.observer, "effort", lambda process: now[process.pid])
+            assert running.missed() - begun == pytest.approx(6.0)
+            del now[7]
+            now[8] = Effort(2.0, 1.5)
+            assert running.missed() - begun == pytest.approx(6.5)
+            now[9] = Effort(0.0, 2.0)
+            assert running.missed() - begun == pytest.approx(8.5)
 
 
 def test_a_target_that_is_kept_from_running_is_given_that_time_once_more(

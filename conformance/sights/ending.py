@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.deadline import Deadline
 from forkecho.conformance.observe import Process
 from forkecho.conformance.stage import Stage
 from forkecho.conformance.step import See
@@ -169,7 +169,8 @@ def _exit(code: int) -> str:
 def quiet(stage: Stage, step: See) -> None:
     """At most one new line on stderr since the mark; after a signal, once the owner has gone: one that stays is judged elsewhere."""
     if stage.signalled:
-        wait_for(lambda: not stage.observer.alive(stage.owner), Deadline(stage.patience(step.within or 2.0)))
+        deadline = Deadline(stage.patience(step.within or 2.0))
+        stage.running.wait_for(lambda: not stage.observer.alive(stage.owner), deadline)
     text = stage.running.output("stderr")[stage.marks.get("stderr", 0) :]
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:

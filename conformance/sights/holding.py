@@ -128,6 +128,7 @@ def idle_cpu(stage: Stage, step: See) -> None:
     """
     window = WINDOW * max(1.0, stage.scale)
     bound = step.share
+    inherited.rest(stage)  # to begin is something to do
     before = {facts.process: stage.observer.effort(facts.process) for facts in stage.running.alive()}
     started = time.monotonic()
     acts.idle(stage, Idle(idle=window))
@@ -188,6 +189,10 @@ def mark(stage: Stage, step: Mark) -> None:
         elif what in PRINTED and not stage.running.ours:
             raise Unobservable("what a server prints that the suite has not started goes elsewhere")
         elif what in PRINTED:
+            if what == "stderr":
+                inherited.rest(
+                    stage
+                )  # what a process says when it begins is nothing that comes of what follows
             stage.marks[what] = PRINTED[what](stage)
         else:
             stage.marks[what] = _measure(stage, what)

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Iterable
 
-from forkecho.conformance.deadline import Deadline, wait_for
+from forkecho.conformance.deadline import Deadline
 from forkecho.conformance.observe import Process
 from forkecho.conformance.sights.look import each
 from forkecho.conformance.stage import Stage
@@ -16,7 +16,7 @@ from forkecho.conformance.verdict import Inapplicable, Unmet, Unobservable
 
 __all__ = ["another_program", "descriptors", "files", "length", "not_repeated", "signals", "words"]
 
-SLEEPS_WITHIN = 0.5  # seconds for a server that has started to come to rest
+SLEEPS_WITHIN = 0.5  # seconds for a server, or a process of it, that has started to come to rest
 OUTPUTS = ("stdout", "stderr")
 
 
@@ -120,13 +120,15 @@ def files(running: Running) -> set[str]:
     return {str(path.relative_to(running.folder)) for path in running.folder.rglob("*")}
 
 
+def rest(stage: Stage) -> None:
+    """Wait for what was started to have begun, until nobody of the target wants to run; not for ever, since some always do."""
+    stage.running.wait_for(lambda: not stage.running.busy(), Deadline(SLEEPS_WITHIN))
+
+
 def words(stage: Stage) -> set[str]:
-    """The lines that it has printed before any client came, numbers apart, once it has come to rest."""
-    owner, observer = stage.owner, stage.observer
+    """The lines that it has printed before any client came, numbers apart."""
     # Whether it still has something to say cannot be known: one that is missed is a fault missed, not a false one.
-    wait_for(
-        lambda: (facts := observer.facts(owner.pid)) is None or facts.state == "S", Deadline(SLEEPS_WITHIN)
-    )
+    rest(stage)
     return {line for stream in OUTPUTS for line in _lines(stage.running.output(stream))}
 
 

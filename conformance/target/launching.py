@@ -27,6 +27,8 @@ __all__ = ["begin", "launch", "local"]
 
 SOCKET = "socket"  # the name of a UNIX socket in the target's folder
 SETTLED = 0.003  # seconds in which a target that listens must start no further process to be called ready
+#: The same, of one that wants to run all the time: it may be about to start one, and not be let.
+RESTLESS = 1.0
 
 
 def launch(
@@ -183,7 +185,10 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
             # A server that starts workers goes on doing so after it listens: the same family twice, a little apart.
             if running.baseline != before[1]:
                 before = (time.monotonic(), running.baseline)
-            settled = time.monotonic() - before[0] >= SETTLED
+            same_for = time.monotonic() - before[0]
+            settled = same_for >= SETTLED and (
+                not running.busy() or same_for >= min(RESTLESS, deadline.seconds / 2)
+            )
             return "ready" if running.owner and settled else ""
         # Of one that forks away a quick look may see nobody at the moment when the child between ends.
         return "" if family or running.left() else "ended"

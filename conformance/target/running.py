@@ -64,6 +64,8 @@ class Running:
         self.blind = ""  # why it cannot be observed
         self.limit = target.manifest.max_connections
         self.hosted: Hosted | None = None  # who uses it in process, and calls it as we say
+        self._efforts: dict[Process, Effort] = {}  # of each process when it was last looked at
+        self._spent = Effort(0.0)
         self._port: port.Port | None = None
         self._builds: Builds | None = None  # what was built is needed for as long as this runs
 
@@ -156,15 +158,25 @@ class Running:
         return attempt(given)
 
     def missed(self) -> float:
-        """Seconds in which its live processes wanted to run so far and were not let, all of them added up."""
+        """Seconds in which its processes wanted to run so far and were not let, all of them added up."""
         return self._effort().waited
 
     def _effort(self) -> Effort:
-        """What its live processes have had of the processors so far, and have missed."""
+        """What its processes have been seen to have had of the processors so far, and to have missed.
+
+        Each by itself: the one that has ended meanwhile takes nothing of the others' along.
+        """
         if self.observer is None:
             return Effort(0.0)
-        efforts = [self.observer.effort(facts.process) for facts in self.alive()]
-        return Effort(sum(one.ran for one in efforts), sum(one.waited for one in efforts))
+        efforts = {facts.process: self.observer.effort(facts.process) for facts in self.alive()}
+        for process, now in efforts.items():
+            before = self._efforts.get(process, Effort(0.0))
+            self._spent = Effort(
+                self._spent.ran + max(0.0, now.ran - before.ran),
+                self._spent.waited + max(0.0, now.waited - before.waited),
+            )
+        self._efforts = efforts
+        return self._spent
 
     def busy(self) -> bool:
         """Some thread of it wants to run."""
