@@ -28,9 +28,10 @@ def resets(connection):
 
 def resets_late(connection):
     """One echo, a FIN, and an RST in its wake."""
-    once(connection)
+    # What is left unread has the kernel reset the connection when the last who holds it lets go of it, whoever that is;
+    # and until then it shows that this is still to come.
+    connection.sendall(connection.recv(65536, socket.MSG_PEEK))
     connection.shutdown(socket.SHUT_WR)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     connection.close()
 
 
@@ -80,6 +81,13 @@ def dawdles(connection):
     """Thinks about every message."""
     while data := connection.recv(65536):
         time.sleep(0.1)
+        connection.sendall(data)
+
+
+def ponders(connection):
+    """Thinks about every message for long."""
+    while data := connection.recv(65536):
+        time.sleep(2)
         connection.sendall(data)
 
 

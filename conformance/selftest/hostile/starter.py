@@ -50,6 +50,11 @@ try:
     listener.bind(("0.0.0.0" if mood == "everywhere" else "127.0.0.1", port))
     if mood == "speaks-first":
         os.write(1, b"listening on port %d\n" % listener.getsockname()[1])
+    # Whoever sees it listen may look at once.
+    if mood == "repeats":
+        print("a server, at your service")
+    if mood == "clears":
+        open("mine", "w").close()
     listener.listen(128)
 except OSError:
     if mood == "waits":
@@ -61,10 +66,6 @@ if mood.endswith("beside-a-thread"):
     threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 if mood == "honest":
     os.write(1, b"listening on port %d\n" % listener.getsockname()[1])
-if mood == "repeats":
-    print("a server, at your service")
-if mood == "clears":
-    open("mine", "w").close()
 children = set()
 listener.settimeout(0.05)
 while True:
