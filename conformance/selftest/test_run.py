@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from forkecho.conformance import conftest, observe, requirement, result, session, target
+from forkecho.conformance import conftest, observe, requirement, result, session, sights, target
 from forkecho.conformance.case import Case, expand
 from forkecho.conformance.collector import PROPERTY, Collector, line_for
 from forkecho.conformance.deadline import Deadline, wait_for
@@ -28,7 +28,8 @@ from forkecho.conformance.manifest import Family, Manifest
 from forkecho.conformance.plan import EmptySelection, Plan, Selection, UnknownId, select
 from forkecho.conformance.result import CaseLine, Run, Verdict
 from forkecho.conformance.run import PERFORM, Bench, judge
-from forkecho.conformance.step import Exchange
+from forkecho.conformance.stage import Stage
+from forkecho.conformance.step import Exchange, See
 from forkecho.conformance.target import Builds, NotReady, Target, attaching, launching
 
 HERE = Path(__file__).with_name("hostile")
@@ -116,12 +117,19 @@ def test_passing_fork_cases_name_the_processes_they_saw() -> None:
         assert all(event["t"] >= 0 for event in case.processes)
 
 
-def test_a_contrast_fails_what_it_must() -> None:
+def test_a_contrast_fails_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server with threads echoes, and breaks FORK-01."""
     run, _ = session.play(planned("threading", case=["echo/greeting"], requirement=[]))
     assert (verdicts(run), run.footer.exit) == ({"echo/greeting": "pass"}, 0)
 
-    run, _ = session.play(planned("threading", case=["process/born", "process/not-the-owner"], scale=0.1))
+    def hasten(stage: Stage, step: See) -> None:
+        stage.scale = 0.1
+        sights.see(stage, step)
+
+    # To be accepted takes what it takes; only that it is handed over, and then a process of its own, are waited for in vain.
+    monkeypatch.setattr(Stage, "await_handover", lambda stage, wanted: None)
+    monkeypatch.setitem(PERFORM, See, hasten)
+    run, _ = session.play(planned("threading", case=["process/born", "process/not-the-owner"]))
     assert set(verdicts(run).values()) == {"fail"}
     assert run.footer.exit == 1
     assert all(
@@ -178,7 +186,7 @@ def test_a_target_that_never_gets_ready_ends_with_4() -> None:
 def test_a_declared_family_that_is_not_served_fails(judged: str, family: Family) -> None:
     """A server that listens elsewhere breaks its promise; whoever does not declare the family made none."""
     command = ["{python}", "{here}/moody.py", "{port}", "echo"]
-    promised = Manifest(command=command, families=["ipv4", family], ready_within=0.4)
+    promised = Manifest(command=command, families=["ipv4", family], ready_within=3.0)
     run, _ = session.play(planned(Target(name="ipv4", manifest=promised, here=str(HERE)), case=[judged]))
     (line,) = run.cases
 
@@ -533,11 +541,12 @@ def test_a_worker_that_dies_in_a_run_is_broken(tmp_path: Path) -> None:
         "run, _ = session.play(Plan(target=target.load(sys.argv[1]), selection=Selection(case=['buffer/whole@*'])), jobs=2)\n"
         "print(dump(run))\n"
     )
-    # The server ends the one that talks to it: the peer of a connection on loopback is in its own kernel's table.
+    # The server ends the one that talks to it, which is one of those that it comes from: to look through all processes of
+    # the machine for the peer of its connection may take longer than its client waits.
     killer = tmp_path / "killer.toml"
     killer.write_text('command = ["{python}", "{here}/killer.py", "{port}"]\n')
     (tmp_path / "killer.py").write_text(
-        f"import os, signal, sys\nsys.path.insert(0, {str(HERE)!r})\n"
+        f"import os, sys\nsys.path.insert(0, {str(HERE)!r})\n"
         "from honest import listen, serve\n"
         "import psutil\n"
         "def handle(connection):\n"
@@ -545,9 +554,9 @@ def test_a_worker_that_dies_in_a_run_is_broken(tmp_path: Path) -> None:
         "    total = data\n"
         "    if len(data) == 1025:\n"
         "        here = connection.getpeername()\n"
-        "        for row in psutil.net_connections('tcp4'):\n"
-        "            if tuple(row.laddr) == here and row.pid:\n"
-        "                os.kill(row.pid, signal.SIGKILL)\n"
+        "        for one in psutil.Process().parents():\n"
+        "            if any(tuple(row.laddr) == here for row in one.net_connections('tcp4')):\n"
+        "                one.kill()\n"
         "        os._exit(0)\n"
         "    while data:\n"
         "        connection.sendall(data)\n"

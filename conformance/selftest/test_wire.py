@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -227,17 +228,20 @@ def test_an_end_without_a_byte_is_no_fault(connection: Callable[..., Connection]
     assert (one.ending, one.fault, one.whole, one.over) == ("end of stream", None, True, True)
 
 
-def test_endings_are_told_in_words(connection: Callable[..., Connection]) -> None:
+def test_endings_are_told_in_words(
+    connection: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """How much came and how it ended: end, reset, silence."""
     ended, reset, silent = (connection(sent=b"ping") for _ in range(3))
     for one in (ended, reset, silent):
         one.feed(b"pi")
     ended.feed(b"")
     reset.fail(ConnectionResetError(104, "Connection reset by peer"))
+    monkeypatch.setattr(wire, "time", SimpleNamespace(monotonic=lambda: silent.touched + 0.75))
 
     assert str(ended) == "2 of 4 bytes, then the end of stream"
     assert str(reset) == "2 of 4 bytes, then reset"
-    assert str(silent).startswith("2 of 4 bytes, then silence for 0.")
+    assert str(silent) == "2 of 4 bytes, then silence for 0.8 s"
     assert str(connection()).startswith("nothing, then silence")
 
 
@@ -478,7 +482,10 @@ def test_one_silent_connection_does_not_keep_the_others_from_being_served(
     silent = client(server(lambda accepted: released.wait(20)), name="a")
     served = client(server(echo), name="b")
     try:
-        converse([silent, served], {"a": [b"x"], "b": [b"y"]}, SHORT, lambda one: one.whole)
+        # The answer is there, since the haste is for the other.
+        served.write(b"y")
+        assert wait_for(lambda: served.unread, Deadline(PATIENT))
+        converse([silent, served], {"a": [b"x"]}, SHORT, lambda one: one.whole)
     finally:
         released.set()
 
@@ -500,7 +507,10 @@ def test_a_server_that_drips_is_given_up(
     one = client(server(drip))
     deadline = Deadline(PATIENT)
     try:
-        converse([one], {"a": [b"x" * 60000]}, 0.25, lambda one: one.whole)
+        # It has begun to drip, since the haste is for what does not come.
+        assert one.write(b"x" * 60000) == 60000
+        assert wait_for(lambda: one.unread, Deadline(PATIENT))
+        converse([one], {}, 0.25, lambda one: one.whole)
     finally:
         released.set()
 

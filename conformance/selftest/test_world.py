@@ -81,13 +81,14 @@ def test_one_that_speaks_before_it_listens_waits_for_a_reader(builds: Builds) ->
 @pytest.mark.parametrize("mood", ["honest", "speaks-first"])
 def test_the_port_that_is_announced_is_found(builds: Builds, mood: str) -> None:
     """With the stream that it was announced on."""
-    with launch(worldly(mood, announce=ANNOUNCES), builds) as running:
+    # Patient, or one that is slow to speak would be taken for one that does not.
+    with launch(worldly(mood, announce=ANNOUNCES, ready_within=PATIENT), builds) as running:
         assert running.announced() == ("stdout", running.address[1])
 
 
 def test_a_port_that_is_announced_wrongly_or_not_at_all_is_found_nevertheless(builds: Builds) -> None:
     """It is the one on which the target listens: that it says so is judged, not needed."""
-    with launch(worldly("says-zero", announce=ANNOUNCES), builds) as running:
+    with launch(worldly("says-zero", announce=ANNOUNCES, ready_within=PATIENT), builds) as running:
         assert running.announced() == ("stdout", 0)
         assert running.address[1]
     with launch(worldly("", announce=ANNOUNCES, ready_within=5.0), builds) as running:

@@ -24,14 +24,15 @@ found = {
     "ignored": [name for name in ("SIGCHLD", "SIGHUP") if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN],
     "terminal": is_open(1) and os.isatty(1),
 }  # fmt: skip
+# Before it listens: whoever sees that it does may look at once.
+with open(os.path.join(folder, "world"), "w") as file:
+    json.dump(found, file)
 listener = socket.socket()
 listener.bind(("127.0.0.1", port))
 port = listener.getsockname()[1]
 if mood == "speaks-first":
     os.write(1, b"listening on port %d\n" % port)
 listener.listen(128)
-with open(os.path.join(folder, "world"), "w") as file:
-    json.dump(found, file)
 if mood == "honest":
     os.write(1, b"listening on port %d\n" % port)
 if mood == "says-zero":
