@@ -15,14 +15,16 @@ import pytest
 from forkecho.conformance.case import Template, expand
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
+from forkecho.conformance.hosted import Hosted, Return
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.observe import Effort, Process
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.run import PERFORM, Bench, judge
+from forkecho.conformance.sights.hosting import returned
 from forkecho.conformance.stage import PATIENCE, Stage
-from forkecho.conformance.step import Step
-from forkecho.conformance.target import Builds, Running, Target
+from forkecho.conformance.step import See, Step
+from forkecho.conformance.target import Builds, Running, Target, launch
 
 HERE = Path(__file__).with_name("hostile")
 SHORT = 0.1  # of the patience, where what is waited for never comes
@@ -493,6 +495,61 @@ def test_an_echo_within_a_bound_is_waited_for_while_the_server_is_not_let_run(
 
     assert slow.verdict is Verdict.FAIL
     assert starved.verdict is Verdict.PASS, starved
+
+
+@pytest.fixture
+def starved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No target is let run, for as long as it is asked."""
+    waited = itertools.count()
+    monkeypatch.setattr("forkecho.conformance.target.running.EXTENSIONS", 100)
+    monkeypatch.setattr(Running, "_effort", lambda running: Effort(0.0, waited=float(next(waited))))
+
+
+@pytest.mark.usefixtures("starved")
+def test_a_fault_does_not_come_again_while_the_server_is_not_let_run(play: Callable[..., CaseLine]) -> None:
+    """Of two signals that come before it has run it would see one."""
+    steps = [{"open": "a"}, PING, {"signal": "SEGV", "to": "a", "again": 0.05}, {"expect": "closed"}]
+    line = play("takes-its-time", *steps)
+
+    assert line.verdict is Verdict.PASS, line
+    assert [event["event"] for event in line.processes].count("sent SIGSEGV") == 1
+
+
+@pytest.mark.usefixtures("starved")
+def test_another_program_is_waited_for_while_the_server_is_not_let_run(play: Callable[..., CaseLine]) -> None:
+    """A child that has not come to execute it is what it was forked off, and has as many threads to fear."""
+    steps = [{"open": "a"}, {"expect": "accepted"}, {"see": "single-thread", "within": 0.05}]
+    line = play("late-cat-beside-a-thread", *steps, PING, script="starter.py")
+
+    assert line.verdict is Verdict.NOT_APPLICABLE, line
+
+
+def test_a_call_is_waited_for_while_its_host_is_not_let_run(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bound is one on the server, as all others are."""
+    judged = Target(
+        name="moody", manifest=Manifest(command=["{python}", "{here}/moody.py", "{port}", "echo"]), here=str(HERE)
+    )  # fmt: skip
+    asked: list[float] = []
+
+    def effort() -> Effort:
+        asked.append(float(len(asked)))
+        return Effort(0.0, waited=asked[-1])
+
+    class Late(Hosted):
+        def returned(self, number: int) -> Return | None:
+            return Return(call=number, name="serve", seconds=0.1) if len(asked) == 3 else None
+
+    case = next(iter(expand(judged.manifest).values()))
+    with launch(judged, builds) as running:
+        assert running.folder
+        running.hosted = Late(running.folder)
+        monkeypatch.setattr(running, "_effort", effort)
+        bench = Bench(Plan(target=judged), builds, canary=None)
+        returned(Stage(case, running, 0, 1.0, bench), See(see="returned", of=["serve"], within=0.01))
+
+    assert len(asked) == 3
 
 
 def test_what_is_forked_while_it_is_killed_is_killed_too(

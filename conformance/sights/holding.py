@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from forkecho.conformance import acts
-from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.observe import Effort, Process
 from forkecho.conformance.sights import inherited
 from forkecho.conformance.sights.look import each, held_by
@@ -101,7 +100,7 @@ def single_thread(stage: Stage, step: See) -> None:
         return False not in others
 
     # Between fork() and exec() a child is still what it was forked off.
-    wait_for(settled, Deadline(stage.patience(step.within)))
+    stage.comes(settled, step.within)
     if all(others):
         raise Inapplicable(f"{threads} threads, but what it forks executes another program at once")
     raise Unmet("the process that forks to have one thread", threads)

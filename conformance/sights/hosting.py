@@ -20,11 +20,14 @@ def returned(stage: Stage, step: See) -> None:
         number = stage.calls.get(name, 1)  # the first call is that which has it serve
         patience = stage.patience(step.within)
         expected = f"{WORDS[name]} to return within {patience:g} s"
-        told: Return | None = wait_for(
-            lambda number=number: hosted.returned(number),  # type: ignore[misc]
-            Deadline(patience),
-        )
-        if told is None:
+        told: Return | None = None
+
+        def look(number: int = number) -> bool:
+            nonlocal told
+            told = hosted.returned(number)
+            return told is not None
+
+        if not stage.comes(look, step.within) or told is None:
             raise Unmet(expected, "it has not")
         stage.transcript.note("", f"returned: {WORDS[name]}, after {told.seconds:g} s")
         if told.error:

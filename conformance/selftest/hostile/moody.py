@@ -111,6 +111,17 @@ def outlives_faults(connection):
     echo(connection)
 
 
+def takes_its_time(connection):
+    """Ends by a fault as it does by its client, a while later."""
+
+    def end(*_):
+        time.sleep(0.3)
+        os._exit(1)
+
+    signal.signal(signal.SIGSEGV, end)
+    echo(connection)
+
+
 def has_an_heir(connection):
     """Forks, when it is told to, a process that goes on for it."""
     signal.signal(signal.SIGUSR1, lambda *_: os.fork())

@@ -24,7 +24,9 @@ def become_cat(connection, mood):
 
 def handle(connection, mood):
     """One connection, and how its process ends."""
-    if mood.startswith("cat"):
+    if mood.startswith("late"):
+        time.sleep(0.3)
+    if "cat" in mood:
         become_cat(connection, mood)
     try:
         echo(connection)
