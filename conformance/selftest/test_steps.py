@@ -7,11 +7,14 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from forkecho.conformance import acts
 from forkecho.conformance.case import Template, expand
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.guard import Guard
@@ -21,10 +24,12 @@ from forkecho.conformance.observe import Effort, Process
 from forkecho.conformance.plan import Plan
 from forkecho.conformance.result import CaseLine, Verdict
 from forkecho.conformance.run import PERFORM, Bench, judge
+from forkecho.conformance.sights import holding
 from forkecho.conformance.sights.hosting import returned
 from forkecho.conformance.stage import PATIENCE, Stage
 from forkecho.conformance.step import See, Step
 from forkecho.conformance.target import Builds, Running, Target, launch
+from forkecho.conformance.verdict import Unmet
 
 HERE = Path(__file__).with_name("hostile")
 SHORT = 0.1  # of the patience, where what is waited for never comes
@@ -550,6 +555,48 @@ def test_a_call_is_waited_for_while_its_host_is_not_let_run(
         returned(Stage(case, running, 0, 1.0, bench), See(see="returned", of=["serve"], within=0.01))
 
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("ran", "waited", "busy", "windows", "idle"),
+    [
+        # By the number of windows since: what it has had of the processors, and what it has missed.
+        (lambda window: 0.0, lambda window: 0.0, False, 1, True),
+        (lambda window: 0.3 * window, lambda window: 0.0, True, 1, False),
+        # It had waited for long, until within the first window.
+        (lambda window: 0.0006 * (window > 0), lambda window: 9.0 * (window > 0), False, 2, True),
+        # It spins, and gets a tenth of a processor: how long it waits now is not counted yet.
+        (lambda window: 0.05 * window, lambda window: 0.45 * max(0, window - 1), True, 5, False),
+    ],
+    ids=["idle", "spins", "waited-before", "waits-still"],
+)
+def test_a_server_that_is_not_let_run_is_neither_idle_nor_busy(
+    monkeypatch: pytest.MonkeyPatch,
+    ran: Callable[[int], float],
+    waited: Callable[[int], float],
+    busy: bool,
+    windows: int,
+    idle: bool,
+) -> None:
+    """It is looked on until it has had time of its own; by a clock that goes on while nothing is done, and only then."""
+    one = Process(4711, 1)
+    over: list[float] = []
+    monkeypatch.setattr(acts, "idle", lambda stage, step: over.append(step.idle))
+    monkeypatch.setattr(holding, "time", SimpleNamespace(monotonic=lambda: sum(over)))
+    facts = SimpleNamespace(process=one)
+    stage: Any = SimpleNamespace(
+        scale=1.0,
+        running=SimpleNamespace(alive=lambda: [facts], busy=lambda: busy),
+        observer=SimpleNamespace(
+            alive=lambda process: True, effort=lambda process: Effort(ran(len(over)), waited(len(over)))
+        ),
+        transcript=SimpleNamespace(note=lambda *told: None),
+        describe=lambda processes: "process 4711",
+    )
+
+    with nullcontext() if idle else pytest.raises(Unmet):
+        holding.idle_cpu(stage, See(see="idle-cpu"))
+    assert len(over) == windows
 
 
 def test_what_is_forked_while_it_is_killed_is_killed_too(
