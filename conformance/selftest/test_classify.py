@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,7 +258,7 @@ def test_who_comes_to_rest_between_two_questions_has_done_what_is_looked_for() -
         return False
 
     def look() -> bool:
-        time.sleep(0.02)  # we are away
+        wait_for(lambda: False, Deadline(0.02))  # we are away
         return done
 
     assert scene_of(LinuxObserver(), busy=busy).until(look, WITHIN, quiet=0.01)

@@ -586,7 +586,9 @@ def test_a_server_that_is_not_let_run_is_neither_idle_nor_busy(
     facts = SimpleNamespace(process=one)
     stage: Any = SimpleNamespace(
         scale=1.0,
-        running=SimpleNamespace(alive=lambda: [facts], busy=lambda: busy),
+        running=SimpleNamespace(
+            alive=lambda: [facts], busy=lambda: busy, wait_for=lambda look, deadline: look()
+        ),
         observer=SimpleNamespace(
             alive=lambda process: True, effort=lambda process: Effort(ran(len(over)), waited(len(over)))
         ),

@@ -237,11 +237,11 @@ def test_endings_are_told_in_words(
         one.feed(b"pi")
     ended.feed(b"")
     reset.fail(ConnectionResetError(104, "Connection reset by peer"))
-    monkeypatch.setattr(wire, "time", SimpleNamespace(monotonic=lambda: silent.touched + 0.75))
+    monkeypatch.setattr(wire, "time", SimpleNamespace(monotonic=lambda: silent.touched + 0.5))
 
     assert str(ended) == "2 of 4 bytes, then the end of stream"
     assert str(reset) == "2 of 4 bytes, then reset"
-    assert str(silent) == "2 of 4 bytes, then silence for 0.8 s"
+    assert str(silent) == "2 of 4 bytes, then silence for 0.5 s"
     assert str(connection()).startswith("nothing, then silence")
 
 
