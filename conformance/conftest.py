@@ -126,6 +126,16 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["forkecho_cases"] = config.stash[PICKLED]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where cases are taken from one worker to another, one may die: what is played beside others may kill."""
+    if config.getoption("dist") != "worksteal":
+        return None
+    from forkecho.conformance.scheduling import Scheduling  # xdist is not loaded where there is one worker
+
+    return Scheduling(config, log)
+
+
 def cases_of(config: pytest.Config) -> Chosen:
     """Those to be played, and the one that is tried first."""
     if CASES not in config.stash:

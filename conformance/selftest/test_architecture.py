@@ -26,7 +26,7 @@ FLOORS = {
     ),
     "what is read, and what is made of it": ("guard", "hosted", "target", "freezer", "verdict", "case", "known", "plan", "renewal", "comparison", "soak.judged", "matrix", "upstream", "report", "repro"),
     "what happens": ("witness", "stage", "acts", "sights", "classify", "run", "clients", "prove", "bench"),
-    "faces": ("report.proof", "specification", "collector", "session", "soak", "test_cases", "conftest"),
+    "faces": ("report.proof", "specification", "collector", "scheduling", "session", "soak", "test_cases", "conftest"),
 }  # fmt: skip
 ORDER = [module for floor in FLOORS.values() for module in floor]
 
