@@ -37,7 +37,18 @@ class Freezer:
             self._running.guard.frozen(self.frozen)
         for process in fresh:
             observer.send(process, signal.SIGSTOP)
-        return not fresh and all(observer.stopped(process) for process in wanted)
+        if not fresh and all(observer.stopped(process) for process in wanted):
+            return True
+        self._let_children_go(wanted)
+        return False
+
+    def _let_children_go(self, wanted: Collection[Process]) -> None:
+        """Thaw those for whom one of the others waits: after vfork(2) until they have executed a program, and nothing stops it before."""
+        observer = self._running.observer
+        assert observer is not None
+        seen = [facts for process in wanted if (facts := observer.facts(process.pid))]
+        waiting = {facts.process.pid for facts in seen if facts.state == "D"}
+        self.thaw(self.frozen & {facts.process for facts in seen if facts.ppid in waiting})
 
     def thaw(self, wanted: Collection[Process]) -> None:
         """Let some of the frozen go on."""
