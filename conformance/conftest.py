@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import math
 import os
 import pickle
 import signal
@@ -47,6 +48,21 @@ TEXT = "forkecho"  # the only key of a report on its way
 ITEM = "test_cases.py::test_case["  # before a case's id, in that of its item
 
 
+def _scale(word: str) -> float:
+    """A number that deadlines can be multiplied with.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or not above 0, or infinite.
+    """
+    try:
+        scale = float(word)
+    except ValueError:
+        scale = math.nan
+    if not 0 < scale < math.inf:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number above 0")
+    return scale
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("forkecho", "the conformance suite")
     group.addoption(
@@ -54,7 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--seed", type=int, default=0, help="of the payloads (0)")
     group.addoption(
-        "--timeout-scale", type=float, default=1.0, help="what all deadlines are multiplied with (1)"
+        "--timeout-scale", type=_scale, default=1.0, help="what all deadlines are multiplied with (1)"
     )
     group.addoption("--repeat", type=int, default=1, help="play each case so many times (1)")
     group.addoption(

@@ -22,6 +22,9 @@ class Freezer:
     def __init__(self, running: Running) -> None:
         self._running = running
         self.frozen: set[Process] = set()
+        self._waited: set[int] = (
+            set()
+        )  # PIDs of those that slept without being interruptible at the last look
 
     def stop(self, wanted: Collection[Process]) -> bool:
         """Every thread of each is stopped; to be asked again, with those that they still forked meanwhile, until it is so.
@@ -48,7 +51,9 @@ class Freezer:
         assert observer is not None
         seen = [facts for process in wanted if (facts := observer.facts(process.pid))]
         waiting = {facts.process.pid for facts in seen if facts.state == "D"}
-        self.thaw(self.frozen & {facts.process for facts in seen if facts.ppid in waiting})
+        # Who waits for a disk is in that state for a moment.
+        stay, self._waited = waiting & self._waited, waiting
+        self.thaw(self.frozen & {facts.process for facts in seen if facts.ppid in stay})
 
     def thaw(self, wanted: Collection[Process]) -> None:
         """Let some of the frozen go on."""

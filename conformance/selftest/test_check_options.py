@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from forkecho.cli.check import command
 from forkecho.cli.judged import address, with_settings, writable
-from forkecho.conformance import fixture, target
+from forkecho.conformance import conftest, fixture, target
 
 NOTHING_SET = {"reply": None, "framing": None, "max_connections": None}
 
@@ -39,6 +40,14 @@ def test_wrong_usage_is_refused_with_what_would_be_right(arguments: list[str], c
     ended = CliRunner().invoke(command, arguments)
 
     assert (ended.exit_code, complaint in ended.output) == (2, True), ended.output
+
+
+@pytest.mark.parametrize("word", ["x", "0", "-1", "nan", "inf"])
+def test_pytest_takes_no_other_scale_either(word: str) -> None:
+    """Its own parser says which option it is."""
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{word}' is not a number above 0"):
+        conftest._scale(word)
+    assert conftest._scale("0.5") == 0.5
 
 
 @pytest.mark.parametrize(

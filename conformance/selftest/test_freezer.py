@@ -39,7 +39,7 @@ def test_who_waits_for_its_child_to_become_another_program_can_be_frozen(builds:
         freezer = Freezer(running)
         assert not freezer.stop(both)
         # Now nothing but the freezer holds the child up.
-        with open(os.open(running.folder / "fifo", os.O_WRONLY | os.O_NONBLOCK), "wb"):
+        with open(os.open(running.folder / "fifo", os.O_RDWR), "wb"):  # that waits for nobody
             assert wait_for(lambda: freezer.stop(both), Deadline(PATIENT))
 
         assert {facts.state for facts in running.alive()} == {"T"}

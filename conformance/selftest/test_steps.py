@@ -29,7 +29,7 @@ from forkecho.conformance.sights.hosting import returned
 from forkecho.conformance.stage import PATIENCE, Stage
 from forkecho.conformance.step import See, Step
 from forkecho.conformance.target import Builds, Running, Target, launch
-from forkecho.conformance.verdict import Unmet
+from forkecho.conformance.verdict import Unmet, Unobservable
 
 HERE = Path(__file__).with_name("hostile")
 SHORT = 0.1  # of the patience, where what is waited for never comes
@@ -558,17 +558,19 @@ def test_a_call_is_waited_for_while_its_host_is_not_let_run(
 
 
 @pytest.mark.parametrize(
-    ("ran", "waited", "busy", "windows", "idle"),
+    ("ran", "waited", "busy", "windows", "wrong"),
     [
         # By the number of windows since: what it has had of the processors, and what it has missed.
-        (lambda window: 0.0, lambda window: 0.0, False, 1, True),
-        (lambda window: 0.3 * window, lambda window: 0.0, True, 1, False),
+        (lambda window: 0.0, lambda window: 0.0, False, 1, None),
+        (lambda window: 0.3 * window, lambda window: 0.0, True, 1, Unmet),
         # It had waited for long, until within the first window.
-        (lambda window: 0.0006 * (window > 0), lambda window: 9.0 * (window > 0), False, 2, True),
+        (lambda window: 0.0006 * (window > 0), lambda window: 9.0 * (window > 0), False, 2, None),
         # It spins, and gets a tenth of a processor: how long it waits now is not counted yet.
-        (lambda window: 0.05 * window, lambda window: 0.45 * max(0, window - 1), True, 5, False),
+        (lambda window: 0.05 * window, lambda window: 0.45 * max(0, window - 1), True, 5, Unmet),
+        # It has had a thousandth of a processor, and wanted more all the time: of what it would do is nothing known.
+        (lambda window: 0.0005 * window, lambda window: 0.4995 * window, True, 5, Unobservable),
     ],
-    ids=["idle", "spins", "waited-before", "waits-still"],
+    ids=["idle", "spins", "waited-before", "waits-still", "starved"],
 )
 def test_a_server_that_is_not_let_run_is_neither_idle_nor_busy(
     monkeypatch: pytest.MonkeyPatch,
@@ -576,7 +578,7 @@ def test_a_server_that_is_not_let_run_is_neither_idle_nor_busy(
     waited: Callable[[int], float],
     busy: bool,
     windows: int,
-    idle: bool,
+    wrong: type[Exception] | None,
 ) -> None:
     """It is looked on until it has had time of its own; by a clock that goes on while nothing is done, and only then."""
     one = Process(4711, 1)
@@ -596,7 +598,7 @@ def test_a_server_that_is_not_let_run_is_neither_idle_nor_busy(
         describe=lambda processes: "process 4711",
     )
 
-    with nullcontext() if idle else pytest.raises(Unmet):
+    with pytest.raises(wrong) if wrong else nullcontext():
         holding.idle_cpu(stage, See(see="idle-cpu"))
     assert len(over) == windows
 

@@ -15,7 +15,16 @@ from forkecho.conformance import port
 from forkecho.conformance.deadline import Deadline, wait_for
 from forkecho.conformance.manifest import Manifest
 from forkecho.conformance.observe import Effort, Facts, Process
-from forkecho.conformance.target import EXTENSIONS, Builds, NotReady, Running, Target, begin, launch
+from forkecho.conformance.target import (
+    EXTENSIONS,
+    Builds,
+    NotReady,
+    Running,
+    Target,
+    begin,
+    launch,
+    launching,
+)
 from forkecho.conformance.world import USUAL, World
 
 HERE = Path(__file__).with_name("hostile")
@@ -125,6 +134,16 @@ def test_a_target_that_is_about_to_start_a_worker_is_not_ready(builds: Builds) -
         assert len(running.baseline) == 6
 
 
+def test_a_target_that_never_rests_is_ready_in_the_end(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the time is over in which it must listen, at the latest: it does."""
+    monkeypatch.setattr(launching, "RESTLESS", 3600.0)
+    manifest = Manifest(command=["{python}", "{here}/restless.py", "{port}"], ready_within=3.0)
+    with launch(Target(name="restless", manifest=manifest, here=str(HERE)), builds) as running:
+        assert len(running.baseline) == 2
+
+
 def test_what_has_ended_takes_nothing_along(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the processes of a target have had and missed is added up for each, and never less than it was."""
     now = {7: Effort(1.0, 5.0), 8: Effort(2.0, 1.0)}
@@ -138,6 +157,8 @@ def test_what_has_ended_takes_nothing_along(builds: Builds, monkeypatch: pytest.
             assert running.missed() - begun == pytest.approx(6.0)
             del now[7]
             now[8] = Effort(2.0, 1.5)
+            assert running.missed() - begun == pytest.approx(6.5)
+            now[7] = Effort(1.0, 5.0)  # which had only been missed
             assert running.missed() - begun == pytest.approx(6.5)
             now[9] = Effort(0.0, 2.0)
             assert running.missed() - begun == pytest.approx(8.5)

@@ -147,6 +147,9 @@ def idle_cpu(stage: Stage, step: See) -> None:
         # The kernel counts a wait when it is over: how long one that wants to run has waited for that is not known yet.
         if not starved and not stage.running.busy():
             break
+    else:
+        if starved:
+            raise Unobservable("the target was hardly let run: whether it would have is not known")
     if not had:
         raise Unobservable("no process of the target is alive, so that none can be idle")
     shares = {process: _share(effort, passed) for process, effort in had.items()}
@@ -163,8 +166,9 @@ def idle_cpu(stage: Stage, step: See) -> None:
 
 def _add(had: Effort, before: Effort, after: Effort, passed: float) -> Effort:
     """What a process has had and missed so far, of so much time: what it had waited before that, and was told since, is none of it."""
-    waited = had.waited + after.waited - before.waited
-    return Effort(had.ran + after.ran - before.ran, min(waited, passed))
+    # What a thread has had goes with it.
+    waited = had.waited + max(0.0, after.waited - before.waited)
+    return Effort(had.ran + max(0.0, after.ran - before.ran), min(waited, passed))
 
 
 def _share(had: Effort, passed: float) -> float:
@@ -208,9 +212,8 @@ def mark(stage: Stage, step: Mark) -> None:
             raise Unobservable("what a server prints that the suite has not started goes elsewhere")
         elif what in PRINTED:
             if what == "stderr":
-                inherited.rest(
-                    stage
-                )  # what a process says when it begins is nothing that comes of what follows
+                # What a process says when it begins is nothing that comes of what follows.
+                inherited.rest(stage)
             stage.marks[what] = PRINTED[what](stage)
         else:
             stage.marks[what] = _measure(stage, what)

@@ -27,7 +27,8 @@ def returned(stage: Stage, step: See) -> None:
             told = hosted.returned(number)
             return told is not None
 
-        if not stage.comes(look, step.within) or told is None:
+        stage.comes(look, step.within)
+        if told is None:
             raise Unmet(expected, "it has not")
         stage.transcript.note("", f"returned: {WORDS[name]}, after {told.seconds:g} s")
         if told.error:

@@ -14,7 +14,7 @@ from forkecho.conformance.step import See
 from forkecho.conformance.target import Running
 from forkecho.conformance.verdict import Inapplicable, Unmet, Unobservable
 
-__all__ = ["another_program", "descriptors", "files", "length", "not_repeated", "signals", "words"]
+__all__ = ["another_program", "descriptors", "files", "length", "not_repeated", "rest", "signals", "words"]
 
 SLEEPS_WITHIN = 0.5  # seconds for a server, or a process of it, that has started to come to rest
 OUTPUTS = ("stdout", "stderr")

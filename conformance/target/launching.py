@@ -186,9 +186,9 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
             if running.baseline != before[1]:
                 before = (time.monotonic(), running.baseline)
             same_for = time.monotonic() - before[0]
-            settled = same_for >= SETTLED and (
-                not running.busy() or same_for >= min(RESTLESS, deadline.seconds / 2)
-            )
+            # One that never rests, and has begun to listen late, is as ready as it will be.
+            settled = not running.busy() or same_for >= RESTLESS or deadline.passed
+            settled &= same_for >= SETTLED
             return "ready" if running.owner and settled else ""
         # Of one that forks away a quick look may see nobody at the moment when the child between ends.
         return "" if family or running.left() else "ended"

@@ -175,7 +175,9 @@ class Running:
                 self._spent.ran + max(0.0, now.ran - before.ran),
                 self._spent.waited + max(0.0, now.waited - before.waited),
             )
-        self._efforts = efforts
+        self._efforts.update(
+            efforts
+        )  # nobody is left out: a quick look may miss one, which is there at the next
         return self._spent
 
     def busy(self) -> bool:
