@@ -154,6 +154,7 @@ def test_what_has_ended_takes_nothing_along(builds: Builds, monkeypatch: pytest.
                 running, "alive", lambda: [Facts(process=Process(pid, 1), ppid=1, state="S") for pid in now]
             )
             patched.setattr(running.observer, "effort", lambda process: now[process.pid])
+            patched.setattr(running.observer, "alive", lambda process: True)
             assert running.missed() - begun == pytest.approx(6.0)
             del now[7]
             now[8] = Effort(2.0, 1.5)
@@ -162,6 +163,10 @@ def test_what_has_ended_takes_nothing_along(builds: Builds, monkeypatch: pytest.
             assert running.missed() - begun == pytest.approx(6.5)
             now[9] = Effort(0.0, 2.0)
             assert running.missed() - begun == pytest.approx(8.5)
+            patched.setattr(running.observer, "alive", lambda process: False)
+            now.clear()
+            assert running.missed() - begun == pytest.approx(8.5)
+            assert running._efforts == {}  # nor is it kept for ever
 
 
 def test_a_target_that_is_kept_from_running_is_given_that_time_once_more(

@@ -187,8 +187,7 @@ def _await_listener(running: Running, deadline: Deadline) -> None:
                 before = (time.monotonic(), running.baseline)
             same_for = time.monotonic() - before[0]
             # One that never rests, and has begun to listen late, is as ready as it will be.
-            settled = not running.busy() or same_for >= RESTLESS or deadline.passed
-            settled &= same_for >= SETTLED
+            settled = same_for >= SETTLED and (same_for >= RESTLESS or deadline.passed or not running.busy())
             return "ready" if running.owner and settled else ""
         # Of one that forks away a quick look may see nobody at the moment when the child between ends.
         return "" if family or running.left() else "ended"

@@ -175,9 +175,9 @@ class Running:
                 self._spent.ran + max(0.0, now.ran - before.ran),
                 self._spent.waited + max(0.0, now.waited - before.waited),
             )
-        self._efforts.update(
-            efforts
-        )  # nobody is left out: a quick look may miss one, which is there at the next
+        # A quick look may miss one, which is there at the next; those that have gone would add up to all that there ever were.
+        missed = set(self._efforts) - set(efforts)
+        self._efforts = {one: self._efforts[one] for one in missed if self.observer.alive(one)} | efforts
         return self._spent
 
     def busy(self) -> bool:
