@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -115,7 +116,7 @@ class Watcher:
         """A target has been judged, or is not going to be."""
 
 
-class Place:
+class Place(ABC):
     """Where targets are judged, one at a time.
 
     Attributes:
@@ -130,20 +131,24 @@ class Place:
         """It has what the target needs."""
         return True
 
+    @abstractmethod
     def look(self) -> None:
         """Notice that it is lost."""
 
+    @abstractmethod
     def begin(self, order: Order, selector: selectors.BaseSelector) -> Playing:
         """Begin to judge it.
 
         Raises:
             OSError: that cannot be.
         """
-        raise NotImplementedError
 
 
 class Here(Place):
     """This machine."""
+
+    def look(self) -> None:
+        """It is never lost: whoever asks is here."""
 
     def begin(self, order: Order, selector: selectors.BaseSelector) -> Playing:
         """Start a process."""
@@ -279,7 +284,7 @@ class _Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
-class Playing:
+class Playing(ABC):
     """A run of `forkecho check` somewhere, from its start to its record; ended when it takes too long."""
 
     def __init__(self, order: Order) -> None:
@@ -288,9 +293,9 @@ class Playing:
         self._started = self._heard = time.monotonic()
         self._stopped = 0.0
 
+    @abstractmethod
     def hear(self, watcher: Watcher) -> None:
         """Take what it says about cases that have ended."""
-        raise NotImplementedError
 
     def look(self, killed: bool) -> None:
         """Is it over its time? Then it is told to end, and made to if it does not."""
@@ -308,22 +313,22 @@ class Playing:
             self._why, self._stopped = why, time.monotonic()
             self.tell_to_end()
 
+    @abstractmethod
     def tell_to_end(self) -> None:
         """What it takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kill(self) -> None:
         """End it and its workers; a guardian ends the rest."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def ended(self) -> bool:
         """It has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judged(self) -> Judged:
         """Its record, put in its place, or why there is none."""
-        raise NotImplementedError
 
 
 class _Child(Playing):
